@@ -1,0 +1,68 @@
+#include "epitaxy/device.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "epitaxy/error.h"
+
+namespace epitaxy {
+
+std::string name(Device device) {
+  switch (device.kind) {
+    case DeviceKind::cpu: return "cpu";
+    case DeviceKind::emulated: return "emulated";
+    case DeviceKind::cuda: return "cuda:" + std::to_string(device.index);
+  }
+  return {};
+}
+
+Device parse_device(std::string_view name) {
+  if (name == "cpu") return {DeviceKind::cpu, 0};
+  if (name == "emulated") return {DeviceKind::emulated, 0};
+  if (name == "cuda") return {DeviceKind::cuda, 0};
+  if (name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
+      name.find_first_not_of("0123456789", 5) == std::string_view::npos)
+    return {DeviceKind::cuda, std::stoi(std::string(name.substr(5)))};
+  reject("unknown device '", name, "': one of cpu, cuda, cuda:N");
+}
+
+namespace {
+
+class CpuBackend final : public DeviceBackend {
+ public:
+  Device device() const override { return {}; }
+  void* allocate(std::size_t bytes) override {
+    const std::size_t rounded = (bytes + 255) / 256 * 256;
+    void* memory = std::aligned_alloc(256, rounded ? rounded : 256);
+    if (!memory) fail("not enough memory on cpu: ", bytes >> 20, " MiB asked, ", free_memory() >> 20, " MiB free; use a smaller batch");
+    return memory;
+  }
+  void free(void* memory) noexcept override { std::free(memory); }
+  void copy(void* to, const void* from, std::size_t bytes, Stream) override {
+    if (bytes) std::memmove(to, from, bytes);
+  }
+  void zero(void* memory, std::size_t bytes, Stream) override {
+    if (bytes) std::memset(memory, 0, bytes);
+  }
+  void synchronize(Stream) override {}
+  Stream stream() override { return {}; }
+  std::size_t free_memory() override {
+    std::ifstream info("/proc/meminfo");
+    std::string key, unit;
+    for (std::size_t kib; info >> key >> kib >> unit;)
+      if (key == "MemAvailable:") return kib * 1024;
+    return static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  }
+};
+
+}  // namespace
+
+DeviceBackend& cpu_backend() {
+  static CpuBackend backend;
+  return backend;
+}
+
+}  // namespace epitaxy
