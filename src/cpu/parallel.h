@@ -13,7 +13,7 @@ namespace epitaxy {
 /// Calls body(first, last) on pieces of [0, count), in parallel where count exceeds `grain` (elements worth one thread's start).
 /// The pieces never influence a result: bodies write disjoint elements.
 template <class Body>
-void parallel_for(std::int64_t count, Body&& body, std::int64_t grain = 1 << 15) {
+void parallel_for(std::int64_t count, Body&& body, [[maybe_unused]] std::int64_t grain = 1 << 15) {
 #if defined(_OPENMP)
   const int threads = static_cast<int>(std::min<std::int64_t>(omp_get_max_threads(), count / grain));
   if (threads > 1) {

@@ -13,8 +13,10 @@ namespace epitaxy::test {
 
 /// The devices to test: cpu (fast path), emulated (where built), cuda:0 (where built and present).
 std::vector<Device> devices();
-/// Says why a device cannot be tested here ("no device"), or "" where it can. With EPITAXY_REQUIRE_GPU=1 a missing GPU is a failure.
+/// Says why a device cannot be tested here ("no device: ..."), or "" where it can.
 std::string why_absent(Device device);
+/// Counts a case that a device could not run; the program's last line tells how many. A failure with EPITAXY_REQUIRE_GPU=1.
+void skip_device(Device device, const std::string& why);
 
 /// Contents for a tensor. Every fill is seeded; 16-bit types get values that they hold exactly as rounded.
 struct Fill {
