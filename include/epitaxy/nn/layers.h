@@ -1,0 +1,73 @@
+// The layers a model is made of: plain option structs. Batch size, precision and device are chosen later, when the model is compiled.
+#pragma once
+
+#include <array>
+#include <variant>
+
+#include "epitaxy/ops/activation.h"
+#include "epitaxy/ops/conv2d.h"
+#include "epitaxy/ops/pool2d.h"
+
+namespace epitaxy {
+
+/// How initial weights are drawn, from a seeded CPU generator. He et al. 2015 (fan_in), Glorot & Bengio 2010, Saxe et al. 2014.
+enum class Initializer : std::uint8_t { he_normal, he_uniform, glorot_normal, glorot_uniform, orthogonal };
+
+namespace layers {
+
+/// x [H,W,C] -> [P,Q,channels]; parameters weight [channels,R,S,C/groups], bias [channels].
+struct Conv2d {
+  std::int64_t channels;
+  std::array<std::int64_t, 2> kernel{3, 3};
+  Conv2dOptions options;  // stride, dilation, padding, padding mode, groups, activation; tf32 is set when compiled
+  bool bias = true;
+  Initializer initializer = Initializer::he_normal;
+};
+
+/// x [F] -> [units]; parameters weight [units,F], bias [units].
+struct Dense {
+  std::int64_t units;
+  Activation activation = Activation::none;
+  bool bias = true;
+  Initializer initializer = Initializer::he_normal;
+};
+
+/// Per channel (last dimension); parameters weight, bias [C]; state running_mean, running_var [C].
+struct BatchNorm {
+  float epsilon = 1e-5f;
+  float momentum = 0.1f;
+};
+
+struct Activate {
+  Activation kind = Activation::relu;
+  float slope = 0.01f;
+};
+
+struct MaxPool2d {
+  Pool2dOptions options;
+};
+struct AveragePool2d {
+  Pool2dOptions options;
+  bool exclude_padding = false;
+};
+struct GlobalAveragePool {};  // [H,W,C] -> [C]
+struct Flatten {};            // [...] -> [F]
+struct Dropout {
+  float rate = 0.5f;
+};
+struct Add {};                // two inputs of one shape
+struct Softmax {
+  bool log = false;
+};
+
+}  // namespace layers
+
+using Layer = std::variant<layers::Conv2d, layers::Dense, layers::BatchNorm, layers::Activate, layers::MaxPool2d, layers::AveragePool2d,
+                           layers::GlobalAveragePool, layers::Flatten, layers::Dropout, layers::Add, layers::Softmax>;
+
+/// 3x3 convolution, zero padding 1: a common layer in short.
+layers::Conv2d conv3x3(std::int64_t channels, std::int64_t stride = 1, bool bias = true, Activation activation = Activation::none);
+/// 1x1 convolution.
+layers::Conv2d conv1x1(std::int64_t channels, std::int64_t stride = 1, bool bias = true, Activation activation = Activation::none);
+
+}  // namespace epitaxy

@@ -1,0 +1,102 @@
+// A model: a graph of layers over one input, described once and compiled for any batch, precision and device.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "epitaxy/nn/layers.h"
+#include "epitaxy/ops/graph.h"
+
+namespace epitaxy {
+
+/// One trained array of a model. Weights (rank >= 2) decay; biases and normalisation do not.
+struct Parameter {
+  std::string name;  // "conv1.weight"
+  Shape shape;
+  enum class Start { drawn, zeros, ones } start = Start::zeros;
+  Initializer initializer = Initializer::he_normal;
+  std::int64_t fan_in = 0, fan_out = 0;
+  bool decays() const { return shape.rank() >= 2; }
+};
+
+/// One array that is kept but not trained: running statistics.
+struct StateArray {
+  std::string name;  // "bn1.running_mean"
+  Shape shape;
+  float start = 0;
+};
+
+class Model {
+ public:
+  using Id = int;  // a layer's output; 0 is the input
+  struct Entry {
+    std::string name;
+    Layer layer;
+    std::vector<Id> inputs;
+    Shape output;  // of one item
+  };
+
+  /// `input`: shape of one item, [H, W, C] for images, [F] for tables.
+  explicit Model(Shape input, std::string name = "model");
+  Id input() const { return 0; }
+  /// Appends a layer, checks shapes, answers its output. The last layer added is the model's output. An empty name becomes
+  /// "<kind><count>": conv1, conv2, bn1, dense1.
+  Id add(Layer layer, Id from, std::string name = {});
+  Id add(Layer layer, std::vector<Id> from, std::string name = {});
+  /// Appends layers one after the other; answers the last output.
+  Id chain(Id from, std::vector<Layer> layers);
+
+  const std::string& name() const { return name_; }
+  const Shape& input_shape() const { return input_; }
+  const Shape& output_shape() const;
+  /// Shape of one item of a layer's output.
+  const Shape& shape(Id id) const;
+  const std::vector<Entry>& entries() const { return entries_; }
+  std::vector<Parameter> parameters() const;
+  std::vector<StateArray> states() const;
+  std::int64_t parameter_count() const;
+
+  /// Text for model.json, and back. from_json rejects unknown layers and inconsistent shapes.
+  std::string to_json() const;
+  static Model from_json(const std::string& text);
+
+ private:
+  std::string name_;
+  Shape input_;
+  std::vector<Entry> entries_;
+};
+
+/// A model of layers in sequence.
+Model sequential(Shape input, std::vector<Layer> layers, std::string name = "sequential");
+
+struct BuildOptions {
+  std::int64_t batch = 1;
+  Precision precision = Precision::fp32;
+  bool training = true;
+  std::uint64_t seed = 0;            // of dropout
+  DType input_dtype = DType::fp32;   // uint8, uint16 or fp32 as the data come
+  bool normalise = true;             // first (x - mean) * scale, per channel or feature
+};
+
+/// The forward graph of a model for one batch size.
+struct BuiltModel {
+  Graph graph;
+  ValueId input = kNoValue, mean = kNoValue, scale = kNoValue, output = kNoValue, step = kNoValue;
+  std::vector<ValueId> parameters, states;  // in the order of Model::parameters() and states()
+  std::vector<int> node_entry;              // for each node, the index of its layer in entries(), or -1
+};
+BuiltModel build(const Model& model, const BuildOptions& options);
+
+/// Initial values of all parameters, fp32, in order; a function of seed alone.
+std::vector<Tensor> initial_values(const Model& model, std::uint64_t seed);
+
+/// 784-64-64-1 style: hidden layers with ReLU, then `outputs` without activation. Images are flattened.
+Model mlp(Shape input, std::int64_t outputs, std::vector<std::int64_t> hidden = {64, 64});
+/// A compact CNN for 28..256 pixel single-channel images.
+Model crystalnet(Shape input, std::int64_t outputs);
+/// ResNet-18 (He et al. 2016) with a 3x3 stride-1 stem below 64 pixels, the 7x7 stride-2 stem and max pooling otherwise.
+Model resnet18(Shape input, std::int64_t outputs);
+/// One of the above by name; rejects an unknown name, listing the known ones.
+Model make_model(const std::string& name, Shape input, std::int64_t outputs);
+
+}  // namespace epitaxy

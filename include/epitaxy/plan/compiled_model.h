@@ -1,0 +1,110 @@
+// A model compiled for a device: describe, compile, fit. Plans are made per batch size and share parameters and one arena.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "epitaxy/nn/model.h"
+#include "epitaxy/optim/optimizer.h"
+#include "epitaxy/plan/plan.h"
+
+namespace epitaxy {
+
+enum class LossKind : std::uint8_t { softmax_cross_entropy, binary_cross_entropy, mean_squared_error, mean_absolute_error, huber };
+std::string_view name(LossKind kind);
+LossKind parse_loss(std::string_view name);
+/// Softmax cross entropy takes int32 class targets [N]; the others fp32 [N, T].
+constexpr bool is_classification(LossKind kind) { return kind == LossKind::softmax_cross_entropy; }
+
+struct CompileOptions {
+  OptimizerOptions optimizer;
+  LossKind loss = LossKind::softmax_cross_entropy;
+  float label_smoothing = 0.0f;
+  float huber_delta = 1.0f;
+  std::vector<float> class_weights;  // empty: all 1
+  Device device;
+  Precision precision = Precision::fp32;
+  DType input_dtype = DType::fp32;   // what batches arrive in
+  std::vector<float> mean, scale;    // (x - mean) * scale per channel or feature; empty: input goes in as it is
+  std::uint64_t seed = 0;
+  bool training = true;              // false: no gradients, no optimizer memory
+};
+
+/// An array with its name, on the CPU.
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+/// What the plans take, in bytes.
+struct MemorySummary {
+  std::size_t parameters = 0;  // master weights and their 16-bit copy
+  std::size_t gradients = 0;
+  std::size_t optimizer = 0;
+  std::size_t states = 0;      // running statistics, scalars, metrics
+  std::size_t arena = 0;       // activations and workspaces
+  std::size_t slots = 0;       // host memory of the input slots
+  std::size_t total() const { return parameters + gradients + optimizer + states + arena + slots; }
+};
+
+/// Loss and metric (accuracy, or mean absolute error) of one training step.
+struct StepMetrics {
+  float loss = 0, metric = 0;
+};
+
+class CompiledModel {
+ public:
+  CompiledModel(Model model, CompileOptions options);
+  ~CompiledModel();
+  CompiledModel(const CompiledModel&) = delete;
+
+  const Model& model() const;
+  const CompileOptions& options() const;
+
+  /// Makes the plans for these batch sizes now, so that no later step allocates. Fails, naming what is short, when memory is too little.
+  void reserve(std::span<const std::int64_t> training, std::span<const std::int64_t> evaluation);
+  /// One optimisation step on host tensors (inputs [N, ...] of input_dtype, targets). Returns once the work is queued.
+  void train_step(const Tensor& inputs, const Tensor& targets, float learning_rate);
+  /// Metrics of the steps since the last call, oldest first.
+  std::vector<StepMetrics> take_metrics();
+  /// Predictions for host inputs: fp32 [N, outputs] on the CPU (logits; no softmax).
+  Tensor predict(const Tensor& inputs);
+  /// Steps taken so far.
+  std::int64_t step() const;
+
+  /// Parameters then running statistics, fp32, by name: what a weights file holds.
+  std::vector<NamedTensor> weights() const;
+  /// Loads by name; rejects a missing, unknown or misshapen array, naming it.
+  void set_weights(const std::vector<NamedTensor>& weights);
+  /// Optimizer arrays and the step counter: with weights(), all that exact resuming needs.
+  std::vector<NamedTensor> optimizer_state() const;
+  void set_optimizer_state(const std::vector<NamedTensor>& state);
+
+  MemorySummary memory() const;
+  /// The training plan of a batch size (made if needed): for inspection and tests.
+  const Plan& training_plan(std::int64_t batch);
+  const Plan& evaluation_plan(std::int64_t batch);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// One row of `epitaxy plan`.
+struct PlanRow {
+  std::string name, kind, details;
+  Shape output;               // with the batch
+  std::int64_t parameters = 0;
+  double forward_flops = 0, training_flops = 0, bytes = 0;
+};
+/// The layers of a model at a batch size, from graphs alone: nothing is allocated.
+std::vector<PlanRow> plan_rows(const Model& model, const CompileOptions& options, std::int64_t batch);
+/// The memory that training (or prediction) at this batch size takes, foretold without allocating the arena.
+MemorySummary plan_memory(const Model& model, const CompileOptions& options, std::int64_t batch);
+/// Memory that the process takes beyond any plan: libraries, code, threads. Stated beside the planned total.
+std::size_t fixed_overhead(Device device);
+
+}  // namespace epitaxy

@@ -1,0 +1,131 @@
+// A model's layers become graph nodes for one batch size.
+#include <algorithm>
+
+#include "epitaxy/nn/model.h"
+#include "epitaxy/ops/add.h"
+#include "epitaxy/ops/batch_norm.h"
+#include "epitaxy/ops/cast.h"
+#include "epitaxy/ops/convert_image.h"
+#include "epitaxy/ops/dense.h"
+#include "epitaxy/ops/dropout.h"
+#include "epitaxy/ops/softmax.h"
+#include "nn/layer_info.h"
+
+namespace epitaxy {
+
+namespace {
+
+class Builder {
+ public:
+  Builder(const Model& model, const BuildOptions& options) : model_(model), options_(options) {}
+
+  BuiltModel build() {
+    require(options_.batch >= 1, "batch must be at least 1, got ", options_.batch);
+    const Shape& item = model_.input_shape();
+    Graph& graph = built_.graph;
+    built_.input = graph.add_value("input", {options_.input_dtype, item.prepend(options_.batch)}, Role::input);
+    built_.step = graph.add_value("step", {DType::int64, {1}}, Role::scalar);
+    ValueId x = built_.input;
+    if (options_.normalise) {
+      built_.mean = graph.add_value("mean", {DType::fp32, {item[-1]}}, Role::state);
+      built_.scale = graph.add_value("scale", {DType::fp32, {item[-1]}}, Role::state);
+      x = add_node(convert_image(storage(options_.precision)), {x, built_.mean, built_.scale})[0];
+    } else {
+      require(is_floating(options_.input_dtype), "a model that does not normalise takes floating input, got ", name(options_.input_dtype));
+      if (options_.input_dtype != storage(options_.precision)) x = add_node(cast(storage(options_.precision)), {x})[0];
+    }
+    std::vector<ValueId> outputs{x};
+    for (const auto& entry : model_.entries()) {
+      entry_ = &entry;
+      std::vector<ValueId> from;
+      for (const auto id : entry.inputs) from.push_back(outputs[static_cast<std::size_t>(id)]);
+      parameters_ = parameters_of(entry.layer, item_shape(entry.inputs[0]), entry.name);
+      used_ = 0;
+      outputs.push_back(std::visit([&](const auto& layer) { return lower(layer, from); }, entry.layer));
+    }
+    built_.output = outputs.back();
+    return std::move(built_);
+  }
+
+ private:
+  const Shape& item_shape(Model::Id id) const { return model_.shape(id); }
+
+  std::vector<ValueId> add_node(OperationPtr operation, std::vector<ValueId> inputs, std::vector<ValueId> bound = {}) {
+    built_.node_entry.push_back(entry_ ? static_cast<int>(entry_ - model_.entries().data()) : -1);
+    return built_.graph.add(std::move(operation), std::move(inputs), entry_ ? entry_->name : std::string(), std::move(bound));
+  }
+
+  /// The layer's next parameter: weights in the storage type, biases and normalisation in fp32.
+  ValueId parameter() {
+    const Parameter& p = parameters_[used_++];
+    const DType dtype = p.decays() ? storage(options_.precision) : DType::fp32;
+    built_.parameters.push_back(built_.graph.add_value(p.name, {dtype, p.shape}, Role::parameter));
+    return built_.parameters.back();
+  }
+
+  ValueId state(const std::string& name, Shape shape) {
+    built_.states.push_back(built_.graph.add_value(entry_->name + "." + name, {DType::fp32, shape}, Role::state));
+    return built_.states.back();
+  }
+
+  ValueId lower(const layers::Conv2d& layer, const std::vector<ValueId>& x) {
+    Conv2dOptions options = layer.options;
+    options.tf32 = options_.precision == Precision::tf32;
+    std::vector<ValueId> inputs{x[0], parameter()};
+    if (layer.bias) inputs.push_back(parameter());
+    return add_node(conv2d(options), inputs)[0];
+  }
+
+  ValueId lower(const layers::Dense& layer, const std::vector<ValueId>& x) {
+    const bool relu = layer.activation == Activation::relu;
+    std::vector<ValueId> inputs{x[0], parameter()};
+    if (layer.bias) inputs.push_back(parameter());
+    const ValueId y = add_node(dense({relu ? Activation::relu : Activation::none, options_.precision == Precision::tf32}), inputs)[0];
+    return relu || layer.activation == Activation::none ? y : add_node(activation(layer.activation), {y})[0];
+  }
+
+  ValueId lower(const layers::BatchNorm& layer, const std::vector<ValueId>& x) {
+    const Shape& shape = built_.graph.spec(x[0]).shape;
+    const Shape channels{shape[-1]};
+    const BatchNormOptions options{layer.epsilon, layer.momentum};
+    const ValueId gamma = parameter(), beta = parameter();
+    const ValueId running_mean = state("running_mean", channels), running_variance = state("running_var", channels);
+    std::vector<ValueId> statistics;
+    if (options_.training) {
+      const ValueId partials = add_node(batch_norm_statistics(), {x[0]})[0];
+      statistics = add_node(batch_norm_finalize(options, shape.count() / shape[-1]), {partials, running_mean, running_variance},
+                            {kNoValue, kNoValue, running_mean, running_variance});
+    } else {
+      statistics = add_node(batch_norm_inference(options), {running_mean, running_variance});
+    }
+    return add_node(batch_norm_apply(options_.training), {x[0], statistics[0], statistics[1], gamma, beta})[0];
+  }
+
+  ValueId lower(const layers::Activate& layer, const std::vector<ValueId>& x) { return add_node(activation(layer.kind, layer.slope), x)[0]; }
+  ValueId lower(const layers::MaxPool2d& layer, const std::vector<ValueId>& x) { return add_node(max_pool2d(layer.options), x)[0]; }
+  ValueId lower(const layers::AveragePool2d& layer, const std::vector<ValueId>& x) {
+    return add_node(average_pool2d(layer.options, layer.exclude_padding), x)[0];
+  }
+  ValueId lower(const layers::GlobalAveragePool&, const std::vector<ValueId>& x) { return add_node(global_average_pool(), x)[0]; }
+  ValueId lower(const layers::Flatten&, const std::vector<ValueId>& x) { return add_node(reshape(entry_->output), x)[0]; }
+  ValueId lower(const layers::Dropout& layer, const std::vector<ValueId>& x) {
+    if (!options_.training || layer.rate == 0) return x[0];
+    const auto ordinal = static_cast<std::uint32_t>(entry_ - model_.entries().data());
+    return add_node(dropout(layer.rate, options_.seed, ordinal), {x[0], built_.step})[0];
+  }
+  ValueId lower(const layers::Add&, const std::vector<ValueId>& x) { return add_node(epitaxy::add(), x)[0]; }
+  ValueId lower(const layers::Softmax& layer, const std::vector<ValueId>& x) { return add_node(softmax(layer.log), x)[0]; }
+
+  const Model& model_;
+  const BuildOptions& options_;
+  BuiltModel built_;
+  const Model::Entry* entry_ = nullptr;
+  std::vector<Parameter> parameters_;
+  std::size_t used_ = 0;
+};
+
+}  // namespace
+
+BuiltModel build(const Model& model, const BuildOptions& options) { return Builder(model, options).build(); }
+
+}  // namespace epitaxy

@@ -1,0 +1,17 @@
+// What a layer is before it is built: its kind, output shape and parameters.
+#pragma once
+
+#include <span>
+
+#include "epitaxy/nn/model.h"
+
+namespace epitaxy {
+
+/// "conv", "dense", "bn", ...: the stem of default names, and the kind in model.json.
+std::string kind_of(const Layer& layer);
+/// Output shape of one item; rejects shapes that do not fit.
+Shape output_of(const Layer& layer, std::span<const Shape> inputs);
+/// The layer's parameters in the order it uses them, names prefixed with `name`.
+std::vector<Parameter> parameters_of(const Layer& layer, const Shape& input, const std::string& name);
+
+}  // namespace epitaxy
