@@ -88,4 +88,27 @@ __device__ __forceinline__ void store_floats(T* p, const float (&values)[N]) {
   }
 }
 
+/// The first `valid` of N elements as fp32, the rest 0: one wide access where all are valid and p is aligned, else one by one.
+template <int N, class T>
+__device__ __forceinline__ void load_vector(const T* p, float (&values)[N], int valid) {
+  if (valid >= N && is_aligned<T, (N < kVectorWidth<T> ? N : kVectorWidth<T>)>(p)) {
+    load_floats(values, p);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < N; ++i) values[i] = i < valid ? load_float(p[i]) : 0.0f;
+}
+
+/// Stores the first `valid` of N floats rounded to T.
+template <int N, class T>
+__device__ __forceinline__ void store_vector(T* p, const float (&values)[N], int valid) {
+  if (valid >= N && is_aligned<T, (N < kVectorWidth<T> ? N : kVectorWidth<T>)>(p)) {
+    store_floats(p, values);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < N; ++i)
+    if (i < valid) p[i] = store_float<T>(values[i]);
+}
+
 }  // namespace epitaxy::EPITAXY_WORLD
