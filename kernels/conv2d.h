@@ -1,0 +1,69 @@
+// Convolution launchers: one problem description for every world and pass, and the choice of path, tile and split.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "epitaxy/device.h"
+#include "epitaxy/dtype.h"
+#include "epitaxy/ops/conv2d.h"
+
+namespace epitaxy {
+
+enum class Conv2dPass : std::uint8_t { forward, input_gradient, filter_gradient };
+
+/// Everything about a convolution but its pointers. x [n,h,w,c], filter [k,r,s,c/groups], y [n,p,q,k].
+struct Conv2dProblem {
+  std::int64_t n, h, w, c, k, r, s, p, q;
+  std::array<std::int64_t, 2> stride, dilation;  // vertical, horizontal
+  std::array<std::int64_t, 4> padding;           // top, bottom, left, right
+  std::array<PaddingMode, 2> padding_mode;
+  std::int64_t groups;
+  DType dtype;                // of x, filter, y and their gradients; the filter gradient is fp32
+  bool tf32;                  // fp32 data: round factors to tf32
+  bool bias;                  // forward only
+  Activation activation;      // forward only: none or relu
+  bool operator==(const Conv2dProblem&) const = default;
+
+  std::int64_t group_inputs() const { return c / groups; }
+  std::int64_t group_outputs() const { return k / groups; }
+  std::int64_t output_pixels() const { return n * p * q; }
+};
+
+/// simt: fused multiply-adds, strict fp32. mma: tensor cores (bf16, fp16, tf32) with fp32 accumulation.
+enum class Conv2dPath : std::uint8_t { simt, mma };
+/// Rows x columns of the result that one block computes.
+enum class Conv2dTile : std::uint8_t { m128n128, m128n64, m64n64 };
+
+struct Conv2dPlan {
+  Conv2dPath path = Conv2dPath::simt;
+  Conv2dTile tile = Conv2dTile::m64n64;
+  bool vector = false;  // 16-byte loads; else one element at a time, for channel counts that are not a multiple of 16 bytes
+  int splits = 1;       // filter gradient: parts of the sum over pixels, added in a fixed order
+  bool operator==(const Conv2dPlan&) const = default;
+};
+
+/// The plan for a GPU; pure. A split count depends on shape and profile only, so a result does too.
+Conv2dPlan choose(Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile);
+/// Whether there is a kernel for this plan; choose() answers only such plans, tests force any of them.
+bool is_supported(Conv2dPass pass, const Conv2dProblem& problem, const Conv2dPlan& plan);
+/// Scratch of a plan: the filter gradient's partial sums.
+std::size_t conv2d_workspace_bytes(Conv2dPass pass, const Conv2dProblem& problem, const Conv2dPlan& plan);
+
+struct Conv2dArgs {
+  Conv2dPass pass;
+  Conv2dProblem problem;
+  const void* x = nullptr;       // forward, filter gradient
+  const void* filter = nullptr;  // forward, input gradient
+  const void* dy = nullptr;      // gradients
+  const float* bias = nullptr;   // [k], forward, where problem.bias
+  void* result = nullptr;        // y, dx or dw
+  Conv2dPlan plan{};             // GPU worlds
+  float* workspace = nullptr;    // GPU worlds: conv2d_workspace_bytes
+};
+
+/// Runs args.pass.
+template <class World>
+void conv2d(const Conv2dArgs& args, Stream stream);
+
+}  // namespace epitaxy
