@@ -29,8 +29,8 @@ Image read_bmp(const std::string& path) {
   check_claim(path, columns, rows, 1, bytes.size(), 8);
   const std::uint64_t row_bytes = (columns * bits + 31) / 32 * 4;
   if (start < 14 + header || start > bytes.size() || row_bytes * rows > bytes.size() - start)
-    fail("'", path, "' is truncated: ", columns, " x ", rows, " pixels at ", bits, " bits need ", start + row_bytes * rows, " bytes, the file has ",
-         bytes.size(), "; replace the file");
+    fail("'", path, "' is truncated: ", columns, " x ", rows, " pixels at ", bits, " bits need ", start + row_bytes * rows,
+         " bytes, the file has ", bytes.size(), "; replace the file");
 
   // A palette holds blue, green, red and a spare byte per entry; indices beyond its end are damage.
   const std::uint8_t* palette = &bytes[14] + header;
@@ -39,8 +39,7 @@ Image read_bmp(const std::string& path) {
   if (bits <= 8) {
     entries = little32(&bytes[46]) ? little32(&bytes[46]) : 1u << bits;
     if (entries > (1u << bits) || 14 + header + 4 * entries > bytes.size()) fail("'", path, "' has a damaged palette; replace the file");
-    for (std::uint64_t i = 0; i < entries; ++i)
-      gray = gray && palette[4 * i] == palette[4 * i + 1] && palette[4 * i] == palette[4 * i + 2];
+    for (std::uint64_t i = 0; i < entries; ++i) gray = gray && palette[4 * i] == palette[4 * i + 1] && palette[4 * i] == palette[4 * i + 2];
   }
   const std::int64_t channels = gray ? 1 : 3;
   Tensor pixels = allocate_host({DType::uint8, {static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns), channels}}, path);

@@ -69,8 +69,8 @@ Tensor allocate_host(const TensorSpec& spec, std::string_view what) {
   return Tensor(cpu_backend(), spec);
 }
 
-void check_claim(const std::string& path, std::uint64_t width, std::uint64_t height, std::uint64_t bytes_per_pixel, std::uint64_t file_bytes,
-                 std::uint64_t ratio) {
+void check_claim(const std::string& path, std::uint64_t width, std::uint64_t height, std::uint64_t bytes_per_pixel,
+                 std::uint64_t file_bytes, std::uint64_t ratio) {
   constexpr std::uint64_t kLongest = 1u << 24;
   if (width == 0 || height == 0 || width > kLongest || height > kLongest)
     fail("'", path, "' is damaged: its header gives an image of ", width, " x ", height, " pixels; replace the file");

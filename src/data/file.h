@@ -24,8 +24,8 @@ void write_bytes(const std::string& path, std::span<const std::uint8_t> bytes);
 Tensor allocate_host(const TensorSpec& spec, std::string_view what);
 
 /// Fails where decoding would give more than `ratio` times the bytes of the file: a damaged or hostile header. 0 counts as damaged.
-void check_claim(const std::string& path, std::uint64_t width, std::uint64_t height, std::uint64_t bytes_per_pixel, std::uint64_t file_bytes,
-                 std::uint64_t ratio);
+void check_claim(const std::string& path, std::uint64_t width, std::uint64_t height, std::uint64_t bytes_per_pixel,
+                 std::uint64_t file_bytes, std::uint64_t ratio);
 
 /// [H, W, channels] of the first `channels` of [H, W, all].
 Tensor keep_channels(const Tensor& pixels, std::int64_t channels);

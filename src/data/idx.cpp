@@ -135,14 +135,15 @@ Tensor read_idx(const std::string& path) {
   const TensorSpec spec{dtype, Shape(std::span<const std::int64_t>(dims, static_cast<std::size_t>(rank)))};
   const std::uint64_t header = 4 + 4 * static_cast<std::uint64_t>(rank);
   if (!reader.compressed() && header + bytes != reader.file_bytes())
-    fail("'", path, "' is ", header + bytes > reader.file_bytes() ? "truncated" : "damaged", ": ", reader.file_bytes(), " bytes, but its header (",
-         spec, ") asks for ", header + bytes, "; replace the file");
+    fail("'", path, "' is ", header + bytes > reader.file_bytes() ? "truncated" : "damaged", ": ", reader.file_bytes(),
+         " bytes, but its header (", spec, ") asks for ", header + bytes, "; replace the file");
   constexpr std::uint64_t kDeflateLimit = 1040;  // deflate expands at most 1032 times
   if (reader.compressed() && bytes / kDeflateLimit > reader.file_bytes())
     fail("'", path, "' is truncated: ", reader.file_bytes(), " compressed bytes cannot hold ", spec, "; replace the file");
   Tensor values = allocate_host(spec, path);
   const std::uint64_t got = reader.read(values.data(), bytes);
-  if (got != bytes) fail("'", path, "' is truncated: ", got, " bytes of values, but its header (", spec, ") asks for ", bytes, "; replace the file");
+  if (got != bytes)
+    fail("'", path, "' is truncated: ", got, " bytes of values, but its header (", spec, ") asks for ", bytes, "; replace the file");
   reader.finish();
   swap_bytes(values);
   if (dtype == DType::uint16)

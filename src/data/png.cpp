@@ -98,7 +98,8 @@ void take_bytes(png_structp png, png_bytep from, std::size_t count) {
 bool write_png_rows(PngWrite& state, png_uint_32 width, png_uint_32 height, int bits, int color, png_bytepp rows) {
   if (setjmp(png_jmpbuf(state.png))) return false;
   png_set_write_fn(state.png, &state, take_bytes, nullptr);
-  png_set_IHDR(state.png, state.info, width, height, bits, color, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_set_IHDR(state.png, state.info, width, height, bits, color, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+               PNG_FILTER_TYPE_DEFAULT);
   png_write_info(state.png, state.info);
   if (bits == 16) png_set_swap(state.png);
   png_write_image(state.png, rows);

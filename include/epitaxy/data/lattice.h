@@ -57,6 +57,9 @@ struct LatticeCell {
 /// left out, and "lattice:" or "lattice" alone is the default. Rejects an unknown key (listing all) and values out of range.
 LatticeOptions parse_lattice(std::string_view text);
 
+/// Rejects values out of range.
+void check_lattice(const LatticeOptions& options);
+
 LatticeCell lattice_cell(const LatticeOptions& options, std::int64_t index);
 
 /// Images `first` .. `first + count - 1`: inputs [count, size, size, 1] uint8 or uint16.

@@ -23,7 +23,8 @@ struct LoaderOptions {
   std::uint64_t seed = 1;  // of the order and of the augmentation
   Augmentation augmentation;
   int slots = 2;  // batches in memory: one in use, the others being filled
-  /// Memory of a slot, asked for once per slot in the constructor; default: host memory. Give pinned memory for fast copies to a GPU.
+  /// Memory of a slot (inputs, then targets at the next multiple of 256 bytes), asked for once per slot; default: host memory. Give pinned
+  /// memory for fast copies to a GPU.
   std::function<std::shared_ptr<Buffer>(std::size_t bytes)> allocate;
   /// Called by the worker before it overwrites a slot: wait here for an asynchronous copy out of it.
   std::function<void(int slot)> before_reuse;
@@ -64,7 +65,8 @@ class Loader {
   };
 
   void work();
-  void fill(Slot& slot, int number);
+  void fill(std::int64_t batch);
+  Slot& slot_of(std::int64_t batch) { return slots_[static_cast<std::size_t>(batch % options_.slots)]; }
 
   const Dataset& data_;
   const LoaderOptions options_;
@@ -72,10 +74,12 @@ class Loader {
   std::vector<std::int64_t> order_;  // of the current epoch; changed only while the worker is idle
   std::uint32_t epoch_ = 0;
 
-  std::mutex mutex_;  // guards what follows
+  std::mutex mutex_;  // guards what follows; batches are numbered within the epoch
   std::condition_variable changed_;
-  std::int64_t next_fill_ = 0, next_view_ = 0, end_ = 0;  // batch numbers: to be filled, to be handed out, end of the epoch
-  std::int64_t released_ = 0;                             // batches below this are no longer in use
+  std::int64_t filled_ = 0;     // batches below are ready, or were
+  std::int64_t next_view_ = 0;  // the next to be handed out
+  std::int64_t released_ = 0;   // batches below are no longer in use
+  std::int64_t end_ = 0;
   bool filling_ = false, stop_ = false;
   std::exception_ptr error_;
   std::thread worker_;  // last: starts when all else is ready

@@ -1,0 +1,252 @@
+// Opens sources by name and splits them into parts.
+#include "epitaxy/data/source.h"
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <numeric>
+
+#include "epitaxy/data/csv.h"
+#include "epitaxy/data/split.h"
+#include "file.h"
+#include "source_kinds.h"
+
+namespace epitaxy {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> aliases(std::string_view part) {
+  if (part == "validation" || part == "val") return {"validation", "val"};
+  if (part == "test") return {"test", "t10k"};
+  return {std::string(part)};
+}
+
+void reject_columns(const DataOptions& options) {
+  const char* what = !options.target.empty()     ? "target"
+                     : !options.features.empty() ? "features"
+                     : !options.group.empty()    ? "group"
+                                                 : nullptr;
+  if (what) reject("'", options.data, "' is no table: ", what, " names columns of a CSV file");
+}
+
+void set_labels(Dataset& data, const std::vector<std::int32_t>& labels, const std::vector<std::string>& class_names, Task task) {
+  const auto count = static_cast<std::int64_t>(labels.size());
+  data.task = task;
+  if (task == Task::classification) {
+    data.class_names = class_names;
+    data.targets = allocate_host({DType::int32, {count}}, "labels");
+    std::copy(labels.begin(), labels.end(), data.targets.as<std::int32_t>());
+    return;
+  }
+  std::vector<double> values;
+  for (const auto& one : class_names)
+    if (const auto value = parse_number(one)) values.push_back(*value);
+  const bool numbers = values.size() == class_names.size();
+  data.target_names = {"label"};
+  data.targets = allocate_host({DType::fp32, {count, 1}}, "labels");
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    data.targets.as<float>()[i] = numbers ? static_cast<float>(values[static_cast<std::size_t>(labels[i])]) : static_cast<float>(labels[i]);
+}
+
+namespace {
+
+std::unique_ptr<Source> open_source(const DataOptions& options) {
+  require(!options.data.empty(), "no data given: name a folder, a CSV file or lattice:...");
+  if (options.data == "lattice" || options.data.starts_with("lattice:")) return open_lattice(options);
+  std::error_code error;
+  if (!fs::exists(options.data, error)) reject("'", options.data, "' does not exist; check the path");
+  if (!fs::is_directory(options.data, error)) {
+    if (auto source = find_tables(options)) return source;
+    reject("'", options.data, "' is neither a folder nor a .csv file");
+  }
+  if (auto source = find_idx(options)) return source;
+  if (auto source = find_tables(options)) return source;
+  if (auto source = find_image_folders(options)) return source;
+  reject(
+      "'", options.data,
+      "' holds no data: expected IDX files (train-images-idx3-ubyte...), train.csv, or folders of images (train/<class>/* or <class>/*)");
+}
+
+std::vector<std::int64_t> everything(const Catalogue& catalogue) {
+  std::vector<std::int64_t> items(catalogue.strata.size());
+  std::iota(items.begin(), items.end(), std::int64_t{0});
+  return items;
+}
+
+/// Splits some items of a catalogue; the result holds item numbers of the catalogue.
+Split split_some(const Catalogue& catalogue, const std::vector<std::int64_t>& items, const DataOptions& options, SplitPurpose purpose) {
+  const bool validation = purpose == SplitPurpose::validation;
+  Split split;
+  if (validation && options.unshuffled_tail) {
+    require(catalogue.groups.empty(), "an unshuffled tail cannot keep groups on one side; leave one of the two out");
+    split = split_tail(static_cast<std::int64_t>(items.size()), options.validation_fraction);
+  } else {
+    std::vector<std::int32_t> strata;
+    std::vector<std::string> groups;
+    for (const std::int64_t item : items) {
+      strata.push_back(catalogue.strata[static_cast<std::size_t>(item)]);
+      if (!catalogue.groups.empty()) groups.push_back(catalogue.groups[static_cast<std::size_t>(item)]);
+    }
+    split = split_items(strata, groups, validation ? options.validation_fraction : options.test_fraction, options.seed, purpose);
+  }
+  for (auto* side : {&split.kept, &split.held_out})
+    for (auto& item : *side) item = items[static_cast<std::size_t>(item)];
+  return split;
+}
+
+std::string describe_split(const Catalogue& catalogue, std::size_t held, std::size_t all, const DataOptions& options, bool tail) {
+  if (tail) return text(held, " of ", all, " items, the last ones in file order");
+  return text(held, " of ", all, " items, ", catalogue.groups.empty() ? "stratified" : "whole groups", ", seed ", options.seed);
+}
+
+/// The training side of a source, before validation is taken from it.
+struct Training {
+  Catalogue catalogue;
+  std::vector<std::int64_t> items, test;  // test: held out here; empty where the part lies on disk
+};
+
+Training open_training_side(const Source& source, const DataOptions& options, std::vector<std::string>& notes) {
+  Training training;
+  if (!source.has("all")) {
+    if (!source.has("train")) reject("'", options.data, "' has no training part (train)");
+    training.catalogue = source.open("train", notes);
+    training.items = everything(training.catalogue);
+    return training;
+  }
+  training.catalogue = source.open("all", notes);
+  Split split = split_some(training.catalogue, everything(training.catalogue), options, SplitPurpose::test);
+  notes.push_back("test part: " +
+                  describe_split(training.catalogue, split.held_out.size(), training.catalogue.strata.size(), options, false));
+  training.items = std::move(split.kept);
+  training.test = std::move(split.held_out);
+  return training;
+}
+
+/// Features that follow a target so closely that they may contain it.
+void warn_of_leakage(const Dataset& train, std::vector<std::string>& notes) {
+  if (train.feature_names.empty() || !train.targets) return;
+  const bool classes = train.task == Task::classification;
+  const std::int64_t rows = train.size(), features = train.inputs.dim(1);
+  const std::int64_t targets = classes ? static_cast<std::int64_t>(train.class_names.size()) : train.targets.dim(1);
+  const float* x = train.inputs.as<float>();
+  const auto target = [&](std::int64_t row, std::int64_t t) -> double {
+    if (classes) return train.targets.as<std::int32_t>()[row] == t ? 1.0 : 0.0;  // one class against the rest
+    return train.targets.as<float>()[row * targets + t];
+  };
+  for (std::int64_t f = 0; f < features; ++f)
+    for (std::int64_t t = 0; t < targets; ++t) {
+      double mean_x = 0, mean_y = 0, xx = 0, yy = 0, xy = 0;
+      for (std::int64_t i = 0; i < rows; ++i) {  // running means and co-moments (Welford)
+        const double dx = x[i * features + f] - mean_x, dy = target(i, t) - mean_y;
+        mean_x += dx / static_cast<double>(i + 1);
+        mean_y += dy / static_cast<double>(i + 1);
+        xx += dx * (x[i * features + f] - mean_x);
+        yy += dy * (target(i, t) - mean_y);
+        xy += dx * (target(i, t) - mean_y);
+      }
+      const double r = xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 0;
+      if (std::fabs(r) <= 0.8) continue;
+      const auto& name = (classes ? train.class_names : train.target_names)[static_cast<std::size_t>(t)];
+      char rounded[16];
+      std::snprintf(rounded, sizeof(rounded), "%.2f", r);
+      notes.push_back(text("warning: possible leakage: column '", train.feature_names[static_cast<std::size_t>(f)], "' correlates with ",
+                           classes ? "class '" : "target '", name, "' (r = ", rounded, "); leave it out if it is not known beforehand"));
+    }
+}
+
+void note_empty_classes(const Dataset& train, std::vector<std::string>& notes) {
+  if (train.task != Task::classification) return;
+  const auto counts = class_counts(train);
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    if (counts[i] == 0) notes.push_back("warning: class '" + train.class_names[i] + "' has no training items");
+}
+
+}  // namespace
+
+Parts open_training(const DataOptions& options) {
+  const auto source = open_source(options);
+  Parts parts;
+  const Training training = open_training_side(*source, options, parts.notes);
+  if (source->has("validation")) {
+    parts.train = training.catalogue.read(training.items, parts.notes);
+    const Catalogue validation = source->open("validation", parts.notes);
+    parts.validation = validation.read(everything(validation), parts.notes);
+    match_classes(parts.validation, parts.train.class_names);
+    parts.notes.push_back(text("validation part: ", parts.validation.size(), " items of their own"));
+  } else {
+    const Split split = split_some(training.catalogue, training.items, options, SplitPurpose::validation);
+    parts.train = training.catalogue.read(split.kept, parts.notes);
+    if (!split.held_out.empty()) {
+      parts.validation = training.catalogue.read(split.held_out, parts.notes);
+      parts.notes.push_back("validation part: " + describe_split(training.catalogue, split.held_out.size(), training.items.size(), options,
+                                                                 options.unshuffled_tail));
+    }
+  }
+  note_empty_classes(parts.train, parts.notes);
+  warn_of_leakage(parts.train, parts.notes);
+  return parts;
+}
+
+Dataset open_part(const DataOptions& options, std::string_view part, std::vector<std::string>* notes) {
+  std::vector<std::string> unread;
+  std::vector<std::string>& said = notes ? *notes : unread;
+  const auto source = open_source(options);
+  if (part == "val") part = "validation";
+  const bool split_off = part == "train" || (part == "validation" && !source->has("validation")) || (part == "test" && source->has("all"));
+  if (!split_off) {
+    if (!source->has(part)) reject("'", options.data, "' has no part '", part, "'");
+    const Catalogue catalogue = source->open(part, said);
+    return catalogue.read(everything(catalogue), said);
+  }
+  const Training training = open_training_side(*source, options, said);
+  if (part == "test") {
+    require(!training.test.empty(), "'", options.data, "' has no test part: the test fraction is 0");
+    return training.catalogue.read(training.test, said);
+  }
+  if (part == "train" && source->has("validation")) return training.catalogue.read(training.items, said);
+  const Split split = split_some(training.catalogue, training.items, options, SplitPurpose::validation);
+  if (part == "train") return training.catalogue.read(split.kept, said);
+  require(!split.held_out.empty(), "'", options.data, "' has no validation part: the validation fraction is 0");
+  return training.catalogue.read(split.held_out, said);
+}
+
+Dataset open_unlabelled(std::span<const std::string> paths, const std::vector<std::string>& features) {
+  require(!paths.empty(), "no files given");
+  Dataset data;
+  data.source = paths.size() == 1 ? paths[0] : text(paths[0], " and ", paths.size() - 1, " more");
+  if (!features.empty()) {
+    require(paths.size() == 1, "give one table at a time");
+    const Table table = read_csv(paths[0]);
+    std::vector<std::size_t> columns;
+    for (const auto& name : features) columns.push_back(table.column(name));
+    data.inputs = allocate_host({DType::fp32, {table.rows(), static_cast<std::int64_t>(columns.size())}}, paths[0]);
+    float* to = data.inputs.as<float>();
+    for (std::int64_t row = 0; row < table.rows(); ++row) {
+      for (const std::size_t column : columns) *to++ = static_cast<float>(number_at(table, column, row));
+      data.names.push_back(text("line ", table.lines[static_cast<std::size_t>(row)]));
+    }
+    data.feature_names = features;
+    return data;
+  }
+  std::vector<std::string> files;
+  for (const auto& path : paths) {
+    if (fs::is_directory(path)) {
+      const auto inside = list_images(path);
+      if (inside.empty()) reject("'", path, "' holds no images");
+      files.insert(files.end(), inside.begin(), inside.end());
+    } else {
+      files.push_back(path);
+    }
+  }
+  if (files.size() == 1 && files[0].find("idx") != std::string::npos && !is_image_name(files[0])) {
+    data.inputs = read_idx_images(files[0]);
+    for (std::int64_t i = 0; i < data.size(); ++i) data.names.push_back(text("item ", i));
+    return data;
+  }
+  std::vector<std::string> notes;
+  data.inputs = read_images(files, notes);
+  data.names = std::move(files);
+  return data;
+}
+
+}  // namespace epitaxy
