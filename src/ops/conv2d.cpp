@@ -1,0 +1,222 @@
+// Convolution: checks, shapes, gradient rule, choice of implementation.
+#include "ops/conv2d.h"
+
+#include <cmath>
+#include <optional>
+
+#include "epitaxy/ops/reduce.h"
+#include "ops/dispatch.h"
+#if EPITAXY_HAS_ONEDNN && __has_include("cpu/conv2d.h")
+#define EPITAXY_CPU_CONV2D 1
+#include "cpu/conv2d.h"
+#endif
+
+namespace epitaxy {
+
+namespace {
+
+using Size = std::array<std::int64_t, 2>;
+
+constexpr std::array<const char*, 3> kNames{"conv2d", "conv2d_input_gradient", "conv2d_filter_gradient"};
+const char* name_of(Conv2dPass pass) { return kNames[static_cast<std::size_t>(pass)]; }
+
+void check_options(const char* name, const Conv2dOptions& o) {
+  constexpr std::int64_t kMost = 1 << 20;
+  for (const auto v : o.stride) require(v >= 1 && v <= kMost, name, ": stride must lie in [1, ", kMost, "], got ", v);
+  for (const auto v : o.dilation) require(v >= 1 && v <= kMost, name, ": dilation must lie in [1, ", kMost, "], got ", v);
+  for (const auto v : o.padding) require(v >= 0 && v <= kMost, name, ": padding must lie in [0, ", kMost, "], got ", v);
+  require(o.groups >= 1, name, ": groups must be >= 1, got ", o.groups);
+  require(o.activation == Activation::none || o.activation == Activation::relu, name, ": the epilogue can be relu or none, not ",
+          epitaxy::name(o.activation));
+}
+
+/// Output size along one axis.
+std::int64_t output_size(const char* name, const Conv2dOptions& o, std::size_t axis, std::int64_t size, std::int64_t taps) {
+  const std::int64_t padded = size + o.padding[2 * axis] + o.padding[2 * axis + 1], extent = o.dilation[axis] * (taps - 1) + 1;
+  require(padded >= extent, name, ": a filter of ", taps, axis == 0 ? " rows" : " columns", " with dilation ", o.dilation[axis], " covers ", extent,
+          " pixels, more than the padded image's ", padded);
+  return (padded - extent) / o.stride[axis] + 1;
+}
+
+void require_image(const char* name, const char* what, const TensorSpec& spec) {
+  require(spec.shape.rank() == 4 && is_floating(spec.dtype), name, ": ", what, " must be floating with 4 dimensions, got ", spec);
+  for (const auto size : spec.shape.dims()) require(size >= 1 && size < (1 << 30), name, ": ", what, " ", spec, " has an empty or oversized dimension");
+}
+
+}  // namespace
+
+Conv2dProblem conv2d_problem(Conv2dPass pass, const Conv2dOptions& o, Size size, std::span<const TensorSpec> inputs) {
+  const char* name = name_of(pass);
+  const bool forward = pass == Conv2dPass::forward, to_filter = pass == Conv2dPass::filter_gradient;
+  require_inputs(name, inputs.size(), 2, forward ? 3 : 2);
+  const TensorSpec &first = inputs[0], &second = inputs[1];
+  require_image(name, pass == Conv2dPass::input_gradient ? "dy" : "x", first);
+  require_image(name, to_filter ? "dy" : "filter", second);
+  require(first.dtype == second.dtype, name, ": ", first, " and ", second, " must have one dtype");
+
+  const Shape &a = first.shape, &b = second.shape;
+  Conv2dProblem d{};
+  d.n = a[0];
+  d.h = pass == Conv2dPass::input_gradient ? size[0] : a[1];
+  d.w = pass == Conv2dPass::input_gradient ? size[1] : a[2];
+  d.c = pass == Conv2dPass::input_gradient ? b[3] * o.groups : a[3];
+  d.k = to_filter ? b[3] : b[0];
+  d.r = to_filter ? size[0] : b[1];
+  d.s = to_filter ? size[1] : b[2];
+  require(d.c % o.groups == 0 && d.k % o.groups == 0, name, ": ", o.groups, " groups must divide the ", d.c, " input and ", d.k, " output channels");
+  require(to_filter || b[3] * o.groups == d.c, name, ": filter ", second, " with ", o.groups, " groups reads ", b[3] * o.groups, " channels, x has ", d.c);
+  d.p = output_size(name, o, 0, d.h, d.r);
+  d.q = output_size(name, o, 1, d.w, d.s);
+  if (!forward) {
+    const TensorSpec& dy = to_filter ? second : first;
+    require(dy.shape == Shape{d.n, d.p, d.q, d.k}, name, ": dy is ", dy, ", expected ", TensorSpec{dy.dtype, {d.n, d.p, d.q, d.k}});
+  }
+  if (inputs.size() == 3)
+    require(inputs[2] == TensorSpec{DType::fp32, {d.k}}, name, ": bias is ", inputs[2], ", expected ", TensorSpec{DType::fp32, {d.k}});
+  d.stride = o.stride;
+  d.dilation = o.dilation;
+  d.padding = o.padding;
+  d.padding_mode = o.padding_mode;
+  d.groups = o.groups;
+  d.dtype = first.dtype;
+  d.tf32 = o.tf32 && d.dtype == DType::fp32;
+  d.bias = inputs.size() == 3;
+  d.activation = forward ? o.activation : Activation::none;
+  return d;
+}
+
+namespace {
+
+class Conv2d final : public Operation {
+ public:
+  Conv2d(Conv2dPass pass, const Conv2dOptions& options, Size size, std::optional<Conv2dPlan> plan = {})
+      : pass_(pass), options_(options), size_(size), plan_(plan) {
+    check_options(name_of(pass), options);
+    for (const auto v : size) require(v >= 1, name_of(pass), ": image and filter sizes must be >= 1, got ", v);
+  }
+  std::string name() const override { return name_of(pass_); }
+  std::string details() const override;
+  std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
+    const Conv2dProblem d = problem(inputs);
+    switch (pass_) {
+      case Conv2dPass::forward: return {{d.dtype, {d.n, d.p, d.q, d.k}}};
+      case Conv2dPass::input_gradient: return {{d.dtype, {d.n, d.h, d.w, d.c}}};
+      case Conv2dPass::filter_gradient: return {{DType::fp32, {d.k, d.r, d.s, d.group_inputs()}}};
+    }
+    return {};
+  }
+  std::shared_ptr<Prepared> prepare([[maybe_unused]] std::span<const TensorSpec> inputs, [[maybe_unused]] const Context& context) const override {
+#if EPITAXY_CPU_CONV2D
+    if (context.device().kind == DeviceKind::cpu && !context.reference) return cpu_prepare_conv2d(pass_, problem(inputs));
+#endif
+    return nullptr;
+  }
+  std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context& context, [[maybe_unused]] const Prepared* prepared) const override {
+#if EPITAXY_CPU_CONV2D
+    if (prepared) return cpu_conv2d_workspace_bytes(*prepared);
+#endif
+    if (context.device().kind == DeviceKind::cpu) return 0;
+    const Conv2dProblem d = problem(inputs);
+    return conv2d_workspace_bytes(pass_, d, plan_for(d, context));
+  }
+  void run(const Call& call) const override;
+  void differentiate(GradientBuilder& builder) const override;
+  Cost cost(std::span<const TensorSpec> inputs) const override {
+    const Conv2dProblem d = problem(inputs);
+    Cost cost = Operation::cost(inputs);
+    cost.flops = 2.0 * static_cast<double>(d.output_pixels()) * static_cast<double>(d.k * d.r * d.s * d.group_inputs());
+    return cost;
+  }
+  Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
+    const Conv2dProblem d = problem(inputs);
+    const auto length = static_cast<double>(pass_ == Conv2dPass::forward          ? d.r * d.s * d.group_inputs()
+                                            : pass_ == Conv2dPass::input_gradient ? d.r * d.s * d.group_outputs()
+                                                                                  : d.output_pixels());
+    // Rounding errors of a sum grow as the root of its length; tensor cores truncate once in 16 products, which adds up.
+    const double terms = 4 + std::sqrt(length) + length / 16;
+    if (!d.tf32) return {2, terms, Tolerance::Magnitude::absolute_inputs, 0x1p-24};
+    // Both factors may be rounded (GPU, reference) or not (CPU): 2^-11 each.
+    return {2, 1 + terms * 0x1p-13, Tolerance::Magnitude::absolute_inputs, 0x1p-11};
+  }
+
+ private:
+  Conv2dProblem problem(std::span<const TensorSpec> inputs) const { return conv2d_problem(pass_, options_, size_, inputs); }
+  Conv2dPlan plan_for(const Conv2dProblem& d, const Context& context) const {
+    if (!plan_) return choose(pass_, d, *context.stream.profile);
+    require(is_supported(pass_, d, *plan_), name(), ": no kernel for the plan that was given");
+    return *plan_;
+  }
+
+  Conv2dPass pass_;
+  Conv2dOptions options_;
+  Size size_;
+  std::optional<Conv2dPlan> plan_;
+};
+
+std::string Conv2d::details() const {
+  std::string result;
+  const auto add = [&](const std::string& part) { result += (result.empty() ? "" : " ") + part; };
+  const auto pair = [](const auto& v) { return v[0] == v[1] ? std::to_string(v[0]) : text(v[0], "x", v[1]); };
+  const Conv2dOptions& o = options_;
+  if (pass_ == Conv2dPass::filter_gradient) add(text(size_[0], "x", size_[1]));
+  if (o.stride != Size{1, 1}) add("stride " + pair(o.stride));
+  if (o.dilation != Size{1, 1}) add("dilation " + pair(o.dilation));
+  const auto& p = o.padding;
+  if (p[0] == p[1] && p[1] == p[2] && p[2] == p[3]) {
+    if (p[0]) add(text("padding ", p[0]));
+  } else {
+    add(text("padding ", p[0], ",", p[1], ",", p[2], ",", p[3]));
+  }
+  if (o.padding_mode[0] == PaddingMode::periodic) add(o.padding_mode[1] == PaddingMode::periodic ? "periodic" : "periodic vertically");
+  else if (o.padding_mode[1] == PaddingMode::periodic) add("periodic horizontally");
+  if (o.groups > 1) add(text("groups ", o.groups));
+  if (pass_ == Conv2dPass::forward && o.activation == Activation::relu) add("relu");
+  return result;
+}
+
+void Conv2d::run(const Call& call) const {
+  const std::size_t count = call.inputs.size();
+  std::array<TensorSpec, 3> specs;
+  require_inputs(name_of(pass_), count, 2, 3);
+  for (std::size_t i = 0; i < count; ++i) specs[i] = call.inputs[i].spec();
+  const Conv2dProblem d = problem({specs.data(), count});
+
+  Conv2dArgs args{pass_, d};
+  (pass_ == Conv2dPass::input_gradient ? args.dy : args.x) = call.inputs[0].data();
+  (pass_ == Conv2dPass::filter_gradient ? args.dy : args.filter) = call.inputs[1].data();
+  if (d.bias) args.bias = call.inputs[2].as<float>();
+  args.result = call.outputs[0].data();
+#if EPITAXY_CPU_CONV2D
+  if (call.prepared) return cpu_run_conv2d(*call.prepared, args, call.workspace.data());
+#endif
+  if (call.context.device().kind != DeviceKind::cpu) {
+    args.plan = plan_for(d, call.context);
+    args.workspace = static_cast<float*>(call.workspace.data());
+  }
+  dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { epitaxy::conv2d<World>(args, stream); });
+}
+
+void Conv2d::differentiate(GradientBuilder& builder) const {
+  if (pass_ != Conv2dPass::forward) return Operation::differentiate(builder);
+  ValueId dy = builder.gradient(0);
+  if (options_.activation == Activation::relu) dy = builder.emit(activation_gradient(Activation::relu), {builder.output(0), dy})[0];
+  const Shape image = builder.spec(builder.input(0)).shape, filter = builder.spec(builder.input(1)).shape;
+  if (builder.wants(0)) builder.set(0, builder.emit(conv2d_input_gradient(options_, image[1], image[2]), {dy, builder.input(1)})[0]);
+  if (builder.wants(1)) builder.set(1, builder.emit(conv2d_filter_gradient(options_, filter[1], filter[2]), {builder.input(0), dy})[0]);
+  if (builder.results().size() > 2 && builder.wants(2)) builder.set(2, builder.emit(channel_sum(), {dy})[0]);
+}
+
+}  // namespace
+
+OperationPtr conv2d(const Conv2dOptions& options) { return std::make_shared<Conv2d>(Conv2dPass::forward, options, Size{1, 1}); }
+OperationPtr conv2d_input_gradient(const Conv2dOptions& options, std::int64_t height, std::int64_t width) {
+  return std::make_shared<Conv2d>(Conv2dPass::input_gradient, options, Size{height, width});
+}
+OperationPtr conv2d_filter_gradient(const Conv2dOptions& options, std::int64_t rows, std::int64_t columns) {
+  return std::make_shared<Conv2d>(Conv2dPass::filter_gradient, options, Size{rows, columns});
+}
+OperationPtr conv2d_with_plan(Conv2dPass pass, const Conv2dOptions& options, std::array<std::int64_t, 2> size, const Conv2dPlan& plan) {
+  return std::make_shared<Conv2d>(pass, options, size, plan);
+}
+
+}  // namespace epitaxy

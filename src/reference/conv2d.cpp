@@ -1,0 +1,115 @@
+// Convolution and its gradients as plain loops in double, written from the definition.
+#include "kernels/conv2d.h"
+
+#include "epitaxy/dtype_switch.h"
+
+namespace epitaxy {
+
+namespace {
+
+/// Where position `at` of the padded axis lies in the image: an index, or -1 for a padding zero.
+std::int64_t image_index(std::int64_t at, std::int64_t size, PaddingMode mode) {
+  if (at >= 0 && at < size) return at;
+  return mode == PaddingMode::zeros ? -1 : ((at % size) + size) % size;
+}
+
+/// The rows (axis 0) and columns (axis 1) that tap `tap` of output `out` reads.
+std::int64_t read_index(const Conv2dProblem& d, int axis, std::int64_t out, std::int64_t tap) {
+  const auto a = static_cast<std::size_t>(axis);
+  return image_index(out * d.stride[a] - d.padding[2 * a] + tap * d.dilation[a], axis == 0 ? d.h : d.w, d.padding_mode[a]);
+}
+
+template <class T>
+double factor(const Conv2dProblem& d, const T& x) {
+  return d.tf32 ? round_tf32(to_float(x)) : to_float(x);
+}
+
+template <class T>
+void forward(const Conv2dArgs& args) {
+  const Conv2dProblem& d = args.problem;
+  const T *x = static_cast<const T*>(args.x), *filter = static_cast<const T*>(args.filter);
+  T* y = static_cast<T*>(args.result);
+  const std::int64_t inputs = d.group_inputs(), outputs = d.group_outputs();
+  for (std::int64_t n = 0; n < d.n; ++n)
+    for (std::int64_t p = 0; p < d.p; ++p)
+      for (std::int64_t q = 0; q < d.q; ++q)
+        for (std::int64_t k = 0; k < d.k; ++k) {
+          double sum = 0;
+          for (std::int64_t r = 0; r < d.r; ++r)
+            for (std::int64_t s = 0; s < d.s; ++s) {
+              const std::int64_t h = read_index(d, 0, p, r), w = read_index(d, 1, q, s);
+              if (h < 0 || w < 0) continue;
+              const T* pixel = x + ((n * d.h + h) * d.w + w) * d.c + k / outputs * inputs;
+              const T* tap = filter + ((k * d.r + r) * d.s + s) * inputs;
+              for (std::int64_t c = 0; c < inputs; ++c) sum += factor(d, pixel[c]) * factor(d, tap[c]);
+            }
+          if (d.bias) sum += args.bias[k];
+          if (d.activation == Activation::relu && sum <= 0) sum = 0;
+          y[((n * d.p + p) * d.q + q) * d.k + k] = round<T>(static_cast<float>(sum));
+        }
+}
+
+template <class T>
+void input_gradient(const Conv2dArgs& args) {
+  const Conv2dProblem& d = args.problem;
+  const T *dy = static_cast<const T*>(args.dy), *filter = static_cast<const T*>(args.filter);
+  T* dx = static_cast<T*>(args.result);
+  const std::int64_t inputs = d.group_inputs(), outputs = d.group_outputs();
+  for (std::int64_t n = 0; n < d.n; ++n)
+    for (std::int64_t h = 0; h < d.h; ++h)
+      for (std::int64_t w = 0; w < d.w; ++w)
+        for (std::int64_t c = 0; c < d.c; ++c) {
+          const std::int64_t first = c / inputs * outputs;  // of the outputs that read channel c
+          double sum = 0;
+          for (std::int64_t r = 0; r < d.r; ++r)
+            for (std::int64_t p = 0; p < d.p; ++p) {
+              if (read_index(d, 0, p, r) != h) continue;
+              for (std::int64_t s = 0; s < d.s; ++s)
+                for (std::int64_t q = 0; q < d.q; ++q) {
+                  if (read_index(d, 1, q, s) != w) continue;
+                  const T* pixel = dy + ((n * d.p + p) * d.q + q) * d.k;
+                  for (std::int64_t k = first; k < first + outputs; ++k)
+                    sum += factor(d, pixel[k]) * factor(d, filter[((k * d.r + r) * d.s + s) * inputs + c % inputs]);
+                }
+            }
+          dx[((n * d.h + h) * d.w + w) * d.c + c] = round<T>(static_cast<float>(sum));
+        }
+}
+
+template <class T>
+void filter_gradient(const Conv2dArgs& args) {
+  const Conv2dProblem& d = args.problem;
+  const T *x = static_cast<const T*>(args.x), *dy = static_cast<const T*>(args.dy);
+  float* dw = static_cast<float*>(args.result);
+  const std::int64_t inputs = d.group_inputs(), outputs = d.group_outputs();
+  for (std::int64_t k = 0; k < d.k; ++k)
+    for (std::int64_t r = 0; r < d.r; ++r)
+      for (std::int64_t s = 0; s < d.s; ++s)
+        for (std::int64_t c = 0; c < inputs; ++c) {
+          double sum = 0;
+          for (std::int64_t n = 0; n < d.n; ++n)
+            for (std::int64_t p = 0; p < d.p; ++p)
+              for (std::int64_t q = 0; q < d.q; ++q) {
+                const std::int64_t h = read_index(d, 0, p, r), w = read_index(d, 1, q, s);
+                if (h < 0 || w < 0) continue;
+                sum += factor(d, dy[((n * d.p + p) * d.q + q) * d.k + k]) *
+                       factor(d, x[((n * d.h + h) * d.w + w) * d.c + k / outputs * inputs + c]);
+              }
+          dw[((k * d.r + r) * d.s + s) * inputs + c] = static_cast<float>(sum);
+        }
+}
+
+}  // namespace
+
+template <>
+void conv2d<Reference>(const Conv2dArgs& args, Stream) {
+  with_float(args.problem.dtype, [&]<class T>() {
+    switch (args.pass) {
+      case Conv2dPass::forward: return forward<T>(args);
+      case Conv2dPass::input_gradient: return input_gradient<T>(args);
+      case Conv2dPass::filter_gradient: return filter_gradient<T>(args);
+    }
+  });
+}
+
+}  // namespace epitaxy
