@@ -28,7 +28,7 @@ if(EPITAXY_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${EPITAXY_CCACHE})
 endif()
 
-set(EPITAXY_WARNINGS -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow)
+set(EPITAXY_WARNINGS -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wno-unknown-pragmas)
 if(EPITAXY_WERROR)
   list(APPEND EPITAXY_WARNINGS -Werror)
 endif()

@@ -1,0 +1,132 @@
+// Fibers on mapped stacks.
+#include "emulator/fiber.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "epitaxy/error.h"
+
+#if EPITAXY_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if EPITAXY_TSAN
+extern "C" {
+void* __tsan_get_current_fiber();
+void* __tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void* fiber);
+void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+void __tsan_read_range(void* address, unsigned long bytes);
+void __tsan_write_range(void* address, unsigned long bytes);
+void __tsan_ignore_thread_begin();
+void __tsan_ignore_thread_end();
+}
+#endif
+
+namespace epitaxy::emulated {
+
+namespace {
+using namespace boost::context::detail;
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kStackBytes = kAddressSanitizer || kThreadSanitizer ? 256 * 1024 : 64 * 1024;
+#if EPITAXY_TSAN
+constexpr unsigned kNoSync = 1;  // a switch by itself orders nothing
+#endif
+}  // namespace
+
+Fiber* Fiber::starting_ = nullptr;
+
+Fiber::Fiber(Body body) : body_(body), stack_bytes_(kStackBytes) {
+  void* memory = mmap(nullptr, kStackBytes + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) fail("emulator: no memory for the stack of an emulated thread");
+  mapping_ = static_cast<char*>(memory);
+  mprotect(mapping_, kPage, PROT_NONE);
+  stack_bottom_ = mapping_ + kPage;
+  static std::size_t made = 0;
+  offset_ = made++ % 16 * 576;  // stacks that all began at one offset within a page would fight for the same cache lines
+  restart();
+}
+
+Fiber::~Fiber() {
+#if EPITAXY_TSAN
+  if (mapping_ && tsan_) __tsan_destroy_fiber(tsan_);
+#endif
+#if EPITAXY_ASAN
+  if (mapping_) __asan_unpoison_memory_region(mapping_ + kPage, kStackBytes);
+#endif
+  if (mapping_) munmap(mapping_, kStackBytes + kPage);
+}
+
+void Fiber::restart() {
+#if EPITAXY_ASAN
+  __asan_unpoison_memory_region(mapping_ + kPage, kStackBytes);
+#endif
+#if EPITAXY_TSAN
+  if (tsan_) __tsan_destroy_fiber(tsan_);
+  tsan_ = __tsan_create_fiber(0);
+#endif
+  fake_stack_ = nullptr;
+  context_ = make_fcontext(mapping_ + kPage + kStackBytes - offset_, kStackBytes - offset_, &Fiber::start);
+}
+
+void Fiber::adopt_caller() {
+#if EPITAXY_TSAN
+  tsan_ = __tsan_get_current_fiber();
+#endif
+}
+
+void Fiber::release_abandoned([[maybe_unused]] Fiber& caller, [[maybe_unused]] void* sync) {
+#if EPITAXY_TSAN
+  __tsan_switch_to_fiber(tsan_, kNoSync);
+  __tsan_release(sync);
+  __tsan_switch_to_fiber(caller.tsan_, kNoSync);
+#endif
+}
+
+void Fiber::landed(transfer_t transfer) {
+  Fiber& previous = *static_cast<Fiber*>(transfer.data);
+  previous.context_ = transfer.fctx;
+#if EPITAXY_ASAN
+  __sanitizer_finish_switch_fiber(fake_stack_, &previous.stack_bottom_, &previous.stack_bytes_);
+#endif
+}
+
+void Fiber::start(transfer_t transfer) {
+  Fiber& self = *starting_;
+  self.landed(transfer);
+  self.body_();
+  std::abort();  // a body never returns
+}
+
+void Fiber::switch_to(Fiber& from, Fiber& to) {
+  starting_ = &to;
+#if EPITAXY_ASAN
+  __sanitizer_start_switch_fiber(&from.fake_stack_, to.stack_bottom_, to.stack_bytes_);
+#endif
+#if EPITAXY_TSAN
+  __tsan_switch_to_fiber(to.tsan_, kNoSync);
+#endif
+  from.landed(jump_fcontext(to.context_, &from));
+}
+
+#if EPITAXY_TSAN
+void tsan_release(void* sync) { __tsan_release(sync); }
+void tsan_acquire(void* sync) { __tsan_acquire(sync); }
+void tsan_read(const void* address, std::size_t bytes) { __tsan_read_range(const_cast<void*>(address), bytes); }
+void tsan_write(void* address, std::size_t bytes) { __tsan_write_range(address, bytes); }
+Muted::Muted() { __tsan_ignore_thread_begin(); }
+Muted::~Muted() { __tsan_ignore_thread_end(); }
+#else
+void tsan_release(void*) {}
+void tsan_acquire(void*) {}
+void tsan_read(const void*, std::size_t) {}
+void tsan_write(void*, std::size_t) {}
+Muted::Muted() = default;
+Muted::~Muted() = default;
+#endif
+
+}  // namespace epitaxy::emulated

@@ -1,0 +1,62 @@
+// A stack that emulated threads run on, switched by Boost.Context and announced to the sanitizers.
+#pragma once
+
+#include <boost/context/detail/fcontext.hpp>
+#include <cstddef>
+
+#include "emulator/sanitizers.h"
+
+namespace epitaxy::emulated {
+
+class Fiber {
+ public:
+  using Body = void (*)();
+
+  /// The fiber of the code that calls; it has no stack of its own here.
+  Fiber() = default;
+  /// A new stack with a guard page below it. The body starts at the first switch and must never return.
+  explicit Fiber(Body body);
+  ~Fiber();
+  Fiber(const Fiber&) = delete;
+  Fiber& operator=(const Fiber&) = delete;
+
+  /// Leaves `from`, the running fiber, and continues `to`; returns when somebody switches back.
+  static void switch_to(Fiber& from, Fiber& to);
+  /// Forgets where the fiber was suspended: the next switch starts its body anew. Nothing on its stack is destroyed.
+  void restart();
+  /// Makes the calling code's own TSan identity this fiber's (for the fiber without a stack).
+  void adopt_caller();
+  /// TSan: everything the fiber did happens before the next acquire of `sync` (used when it is abandoned).
+  void release_abandoned(Fiber& caller, void* sync);
+
+ private:
+  static void start(boost::context::detail::transfer_t transfer);
+  void landed(boost::context::detail::transfer_t transfer);
+
+  boost::context::detail::fcontext_t context_ = nullptr;
+  Body body_ = nullptr;
+  char* mapping_ = nullptr;
+  const void* stack_bottom_ = nullptr;
+  std::size_t stack_bytes_ = 0;
+  std::size_t offset_ = 0;
+  void* fake_stack_ = nullptr;  // ASan's
+  void* tsan_ = nullptr;
+  static Fiber* starting_;
+};
+
+/// TSan: a release by one fiber happens before a later acquire by another. Nothing in other builds.
+void tsan_release(void* sync);
+void tsan_acquire(void* sync);
+void tsan_read(const void* address, std::size_t bytes);
+void tsan_write(void* address, std::size_t bytes);
+
+/// TSan ignores what this code does while it lives: memory functions are seen by TSan even in code it does not instrument.
+class Muted {
+ public:
+  Muted();
+  ~Muted();
+  Muted(const Muted&) = delete;
+  Muted& operator=(const Muted&) = delete;
+};
+
+}  // namespace epitaxy::emulated

@@ -1,0 +1,44 @@
+// The shared memory of one block: dynamic memory and static variables in one arena, each between guards, all bytes 0xFF (a NaN
+// in every float type) until written.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace epitaxy::emulated {
+
+class SharedMemory {
+ public:
+  SharedMemory();
+  ~SharedMemory();
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+
+  /// Empties it and lays out the block's dynamic memory.
+  void begin_block(std::size_t dynamic_bytes);
+  void* dynamic() const { return dynamic_; }
+  /// The variable of that key, new in this block or met before.
+  void* variable(const void* key, std::size_t bytes, std::size_t alignment, const char* name);
+  std::size_t static_bytes() const { return static_bytes_; }
+  /// Whether the bytes lie in the arena.
+  bool holds(const void* address, std::size_t bytes) const;
+  /// What was written outside of every variable, or an empty string. (ASan has already stopped such a write.)
+  std::string damage() const;
+
+ private:
+  struct Variable {
+    const void* key;
+    const char* name;
+    std::size_t offset, bytes;
+  };
+  void* place(const void* key, const char* name, std::size_t bytes, std::size_t alignment);
+
+  unsigned char* arena_;
+  unsigned char* dynamic_ = nullptr;
+  std::size_t used_ = 0;
+  std::size_t static_bytes_ = 0;
+  std::vector<Variable> variables_;
+};
+
+}  // namespace epitaxy::emulated
