@@ -1,8 +1,9 @@
 // A plan: a graph with every value's place in memory decided, ready to run again and again without allocating.
 #pragma once
 
-#include <functional>
-#include <string>
+#include <map>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "epitaxy/ops/graph.h"
@@ -28,13 +29,13 @@ struct PlannedNode {
 
 class Plan {
  public:
-  /// `fixed` gives memory to the values that outlive a step (parameters, states, scalars), by value id; every other value goes to the
-  /// arena. Values in `kept` stay readable after the run.
-  Plan(Graph graph, const Context& context, std::vector<Tensor> fixed, std::vector<ValueId> kept);
+  /// Values in `fixed` outlive a step (parameters, states, scalars) and get their memory in bind(); every other value goes to the arena.
+  /// Values in `kept` stay readable after the run.
+  Plan(Graph graph, const Context& context, std::span<const ValueId> fixed, std::span<const ValueId> kept);
   /// Bytes of arena the plan needs.
   std::size_t arena_bytes() const { return arena_bytes_; }
-  /// Places the arena; called again when a larger one replaces it.
-  void bind(const std::shared_ptr<Buffer>& arena);
+  /// Gives memory to the arena's values and to the fixed ones (by value id); called again when a larger arena replaces it.
+  void bind(const std::shared_ptr<Buffer>& arena, const std::map<ValueId, Tensor>& fixed);
   const Graph& graph() const { return graph_; }
   /// The memory of a value; valid once bound.
   const Tensor& tensor(ValueId id) const { return tensors_[static_cast<std::size_t>(id)]; }
@@ -47,9 +48,10 @@ class Plan {
   Graph graph_;
   Context context_;
   std::vector<Tensor> tensors_;
-  std::vector<int> block_of_;  // value -> block, -1: fixed
-  std::vector<std::size_t> offsets_;
-  std::vector<int> workspace_block_;
+  std::vector<int> block_of_;         // by value; kFixed where the memory is not the arena's
+  std::vector<int> workspace_block_;  // by node; kFixed where there is none
+  std::vector<std::size_t> workspace_bytes_;
+  std::vector<std::size_t> offsets_;  // by block
   std::vector<PlannedNode> nodes_;
   std::size_t arena_bytes_ = 0;
 };

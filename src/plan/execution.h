@@ -1,0 +1,46 @@
+// How a bound plan runs and how batches reach it: at once on the CPU; on a GPU as one CUDA graph, fed through pinned slots.
+#pragma once
+
+#include <memory>
+
+#include "epitaxy/plan/plan.h"
+
+namespace epitaxy {
+
+/// Runs a plan. On CUDA the first run is eager (it warms libraries up), the second is captured as a graph, later ones replay it.
+class Execution {
+ public:
+  Execution(const Plan& plan, const Context& context);
+  ~Execution();
+  void run();
+
+ private:
+  struct Captured;
+  const Plan& plan_;
+  const Context& context_;
+  std::unique_ptr<Captured> captured_;
+  int runs_ = 0;
+};
+
+/// Carries host batches to a plan's input and target. On CUDA: two pinned slots, a copy stream and device staging, so that the next
+/// batch crosses while a step runs; an event guards each slot. Elsewhere: a copy.
+class Feed {
+ public:
+  explicit Feed(const Context& context);
+  ~Feed();
+  /// Makes room for batches of these sizes.
+  void reserve(std::size_t input_bytes, std::size_t target_bytes);
+  void send(const Tensor& input, const Tensor& to_input);
+  void send(const Tensor& input, const Tensor& to_input, const Tensor& target, const Tensor& to_target, float learning_rate,
+            const Tensor& to_learning_rate);
+  /// Bytes of slots and staging now, or for a batch of `fed` bytes.
+  std::size_t bytes() const;
+  static std::size_t bytes_for(const Context& context, std::size_t fed);
+
+ private:
+  struct Slots;
+  const Context& context_;
+  std::unique_ptr<Slots> slots_;
+};
+
+}  // namespace epitaxy
