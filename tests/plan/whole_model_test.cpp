@@ -1,0 +1,83 @@
+// Whole models on every device: each planned operation of three training steps is held against the reference on its actual inputs.
+#include <cmath>
+
+#include "epitaxy/plan/compiled_model.h"
+#include "tests/support/compare.h"
+
+namespace epitaxy::test {
+namespace {
+
+struct Case {
+  const char* model;
+  std::int64_t batch, size;
+  Precision precision;
+};
+
+class WholeModel : public ::testing::TestWithParam<std::tuple<Device, Case>> {};
+
+TEST_P(WholeModel, EveryPlannedOperationMeetsItsTolerance) {
+  const auto& [device, c] = GetParam();
+  if (const std::string why = why_absent(device); !why.empty()) {
+    skip_device(device, why);
+    GTEST_SKIP() << why;
+  }
+  CompileOptions options;
+  options.device = device;
+  options.precision = c.precision;
+  options.input_dtype = DType::uint8;
+  options.mean = {120.0f};
+  options.scale = {0.01f};
+  options.optimizer.kind = OptimizerKind::adamw;
+  options.optimizer.weight_decay = 0.01f;
+  options.optimizer.clip_norm = 5;
+  CompiledModel compiled(make_model(c.model, {c.size, c.size, 1}, 5), options);
+  const Plan& plan = compiled.training_plan(c.batch);
+  DeviceBackend& backend = backend_of(device);
+  const auto fetch = [&](const std::vector<Tensor>& tensors) {
+    std::vector<Tensor> host;
+    for (const auto& tensor : tensors) host.push_back(copy_to(cpu_backend(), tensor, backend));
+    return host;
+  };
+  const Tensor images = make({DType::uint8, {c.batch, c.size, c.size, 1}}, Fill::uniform(0, 255), 11);
+  const Tensor targets = make({DType::int32, {c.batch}}, Fill::integers(0, 4), 12);
+  ValueId input = kNoValue, target = kNoValue, rate = kNoValue;
+  for (std::size_t id = 0; id < plan.graph().values().size(); ++id) {
+    const Value& value = plan.graph().values()[id];
+    if (value.role == Role::input) input = static_cast<ValueId>(id);
+    if (value.role == Role::target) target = static_cast<ValueId>(id);
+    if (value.name == "learning_rate") rate = static_cast<ValueId>(id);
+  }
+  const float learning_rate = 1e-3f;
+  for (int step = 0; step < 3; ++step) {
+    backend.copy(plan.tensor(input).data(), images.data(), images.bytes(), backend.stream());
+    backend.copy(plan.tensor(target).data(), targets.data(), targets.bytes(), backend.stream());
+    backend.copy(plan.tensor(rate).data(), &learning_rate, sizeof learning_rate, backend.stream());
+    backend.synchronize(backend.stream());
+    for (const PlannedNode& node : plan.nodes()) {
+      const auto before = fetch(node.inputs);
+      plan.run(node);
+      backend.synchronize(backend.stream());
+      if (node.node->operation->is_view()) continue;
+      SCOPED_TRACE(text("step ", step, ", ", node.node->name));
+      ASSERT_TRUE(meets_tolerance(*node.node->operation, before, fetch(node.outputs), true));
+    }
+  }
+}
+
+std::vector<std::tuple<Device, Case>> cases() {
+  std::vector<std::tuple<Device, Case>> result;
+  for (const Device device : devices())
+    for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+      result.emplace_back(device, Case{"crystalnet", 4, 28, precision});
+      result.emplace_back(device, Case{"resnet18", 2, 32, precision});
+    }
+  return result;
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, WholeModel, ::testing::ValuesIn(cases()), [](const auto& info) {
+  const auto& [device, c] = info.param;
+  return std::string(device.kind == DeviceKind::cuda ? "cuda" : name(device)) + "_" + c.model + "_" + std::string(name(c.precision));
+});
+
+}  // namespace
+}  // namespace epitaxy::test
