@@ -110,10 +110,10 @@ TEST_P(CompiledModelOn, TheMetricRingWraps) {
   EXPECT_TRUE(model.take_metrics().empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, CompiledModelOn, ::testing::ValuesIn(devices()),
-                         [](const auto& info) { return info.param.kind == DeviceKind::cuda ? std::string("cuda") : name(info.param); });
+std::string device_name(const ::testing::TestParamInfo<Device>& one) { return one.param.kind == DeviceKind::cuda ? "cuda" : name(one.param); }
 
-/// Counts what a CPU context allocates.
+INSTANTIATE_TEST_SUITE_P(Devices, CompiledModelOn, ::testing::ValuesIn(devices()), device_name);
+
 TEST(CompiledModel, AllocatesNothingAfterReserve) {
   CompiledModel model(small_model(), small_options({}));
   const std::int64_t sizes[] = {8, 5};

@@ -74,10 +74,12 @@ std::vector<std::tuple<Device, Case>> cases() {
   return result;
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, WholeModel, ::testing::ValuesIn(cases()), [](const auto& info) {
-  const auto& [device, c] = info.param;
-  return std::string(device.kind == DeviceKind::cuda ? "cuda" : name(device)) + "_" + c.model + "_" + std::string(name(c.precision));
-});
+std::string case_name(const ::testing::TestParamInfo<std::tuple<Device, Case>>& one) {
+  const auto& [device, c] = one.param;
+  return text(device.kind == DeviceKind::cuda ? "cuda" : name(device), "_", c.model, "_", name(c.precision));
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, WholeModel, ::testing::ValuesIn(cases()), case_name);
 
 }  // namespace
 }  // namespace epitaxy::test
