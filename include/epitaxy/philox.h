@@ -60,7 +60,7 @@ class Random {
   std::uint64_t below(std::uint64_t count);
   /// Standard normal (Box-Muller).
   double normal();
-  /// Poisson with the given mean >= 0 (Knuth below 30, else PTRS: W. Hoermann, 1993).
+  /// Poisson with the given mean >= 0 (inversion below 30, else PTRS: W. Hoermann, 1993).
   std::int64_t poisson(double mean);
   /// Fisher-Yates over any random-access container.
   template <class Container>

@@ -41,10 +41,10 @@ double Random::normal() {
 }
 
 std::int64_t Random::poisson(double mean) {
-  if (mean < 30.0) {
-    const double limit = std::exp(-mean);
+  if (mean < 30.0) {  // inversion: the first k whose cumulative probability exceeds one uniform
+    double probability = std::exp(-mean), left = uniform();
     std::int64_t k = 0;
-    for (double product = uniform(); product > limit; product *= uniform()) ++k;
+    for (; left > probability && k < 200; probability *= mean / static_cast<double>(k)) left -= probability, ++k;
     return k;
   }
   const double root = std::sqrt(mean), b = 0.931 + 2.53 * root, a = -0.059 + 0.02483 * b;
