@@ -13,6 +13,8 @@ __global__ void record_metrics_kernel(RecordMetricsArgs args) {
   row[1] = *args.metric;
 }
 
+void run(const RecordMetricsArgs& args, Stream stream) { launch(stream, "record_metrics", record_metrics_kernel, dim3(1), dim3(1), 0, args); }
+
 }  // namespace
 
 }  // namespace epitaxy::EPITAXY_WORLD
@@ -21,7 +23,7 @@ namespace epitaxy {
 
 template <>
 void record_metrics_forward<EPITAXY_WORLD::World>(const RecordMetricsArgs& args, Stream stream) {
-  EPITAXY_WORLD::launch(stream, "record_metrics", EPITAXY_WORLD::record_metrics_kernel, dim3(1), dim3(1), 0, args);
+  EPITAXY_WORLD::run(args, stream);
 }
 
 }  // namespace epitaxy

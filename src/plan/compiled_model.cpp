@@ -278,7 +278,10 @@ void CompiledModel::train_step(const Tensor& inputs, const Tensor& targets, floa
   impl_->check_batch(inputs, plan.graph().spec(compiled.input), "inputs");
   impl_->check_batch(targets, plan.graph().spec(compiled.target), "targets");
   if (impl_->steps - impl_->metrics_read == kRingRows) impl_->drain_metrics();
-  impl_->feed.send(inputs, plan.tensor(compiled.input), targets, plan.tensor(compiled.target), learning_rate, impl_->persistent.learning_rate);
+  const Feed::Item items[] = {{plan.tensor(compiled.input).data(), inputs.data(), inputs.bytes()},
+                              {plan.tensor(compiled.target).data(), targets.data(), targets.bytes()},
+                              {impl_->persistent.learning_rate.data(), &learning_rate, sizeof learning_rate}};
+  impl_->feed.send(items);
   compiled.execution->run();
   ++impl_->steps;
 }
@@ -292,7 +295,8 @@ Tensor CompiledModel::predict(const Tensor& inputs) {
   Compiled& compiled = impl_->plan_of(inputs.dim(0), false);
   const Plan& plan = *compiled.plan;
   impl_->check_batch(inputs, plan.graph().spec(compiled.input), "inputs");
-  impl_->feed.send(inputs, plan.tensor(compiled.input));
+  const Feed::Item items[] = {{plan.tensor(compiled.input).data(), inputs.data(), inputs.bytes()}};
+  impl_->feed.send(items);
   compiled.execution->run();
   const Tensor raw = copy_to(cpu_backend(), plan.tensor(compiled.output), *impl_->context.backend);
   if (raw.dtype() == DType::fp32) return raw;
@@ -384,23 +388,24 @@ MemorySummary plan_memory(const Model& model, const CompileOptions& options, std
   const Context context = make_context(options.device);
   Graph graph;
   std::vector<ValueId> fixed, kept;
-  std::size_t fed = 0;
+  std::size_t input_bytes = 0, target_bytes = 0;
   if (options.training) {
     TrainingGraph t = training_graph(model, options, batch);
     fixed = t.gradients;
-    fed = t.built.graph.spec(t.built.input).bytes() + t.built.graph.spec(t.target).bytes();
+    input_bytes = t.built.graph.spec(t.built.input).bytes();
+    target_bytes = t.built.graph.spec(t.target).bytes();
     graph = std::move(t.built.graph);
   } else {
     BuiltModel built = build(model, build_options(options, batch, false));
     kept = {built.output};
-    fed = built.graph.spec(built.input).bytes();
+    input_bytes = built.graph.spec(built.input).bytes();
     graph = std::move(built.graph);
   }
   for (std::size_t id = 0; id < graph.values().size(); ++id)
     if (const Role role = graph.values()[id].role; role == Role::parameter || role == Role::state || role == Role::scalar)
       fixed.push_back(static_cast<ValueId>(id));
   sizes.arena = Plan(std::move(graph), context, fixed, kept).arena_bytes();
-  sizes.slots = Feed::bytes_for(context, fed);
+  sizes.slots = Feed::bytes_for(context, input_bytes, target_bytes);
   return sizes;
 }
 

@@ -1,36 +1,128 @@
 #include "plan/execution.h"
 
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#if EPITAXY_HAS_CUDA
+#include "gpu/graph.h"
+#endif
+
 namespace epitaxy {
 
+#if EPITAXY_HAS_CUDA
+
+struct Execution::Captured {
+  std::optional<CapturedGraph> graph;
+};
+
+/// Two of each: while the graph reads staging 0, the copy stream fills staging 1 from pinned memory 1.
+struct Feed::Slots {
+  explicit Slots(const Context& context) : copy_stream(context.stream) {}
+
+  struct Slot {
+    std::unique_ptr<PinnedBuffer> pinned;
+    std::shared_ptr<Buffer> staging;
+    Event copied;    // pinned -> staging done: pinned may be overwritten
+    Event consumed;  // staging -> plan done: staging may be overwritten
+  };
+  SideStream copy_stream;
+  Slot slots[2];
+  int next = 0;
+  std::size_t capacity = 0;  // bytes of one slot
+};
+
+#else
+
 struct Execution::Captured {};
+struct Feed::Slots {};
+
+#endif
+
+namespace {
+constexpr std::size_t padded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+bool is_cuda(const Context& context) { return context.device().kind == DeviceKind::cuda; }
+}  // namespace
 
 Execution::Execution(const Plan& plan, const Context& context) : plan_(plan), context_(context) {}
 Execution::~Execution() = default;
 
 void Execution::run() {
+#if EPITAXY_HAS_CUDA
+  if (is_cuda(context_) && runs_ > 0) {
+    if (!captured_) {
+      captured_ = std::make_unique<Captured>();
+      captured_->graph.emplace(context_.stream, [&] { plan_.run(); });
+    }
+    captured_->graph->launch(context_.stream);
+    return;
+  }
+#endif
   plan_.run();
   ++runs_;
 }
 
-struct Feed::Slots {};
+Feed::Feed(const Context& context) : context_(context) {
+#if EPITAXY_HAS_CUDA
+  if (is_cuda(context)) slots_ = std::make_unique<Slots>(context);
+#endif
+}
 
-Feed::Feed(const Context& context) : context_(context) {}
 Feed::~Feed() = default;
-void Feed::reserve(std::size_t, std::size_t) {}
 
-void Feed::send(const Tensor& input, const Tensor& to_input) {
-  context_.backend->copy(to_input.data(), input.data(), input.bytes(), context_.stream);
+void Feed::reserve([[maybe_unused]] std::size_t input_bytes, [[maybe_unused]] std::size_t target_bytes) {
+#if EPITAXY_HAS_CUDA
+  const std::size_t needed = padded(input_bytes) + padded(target_bytes) + padded(sizeof(float));
+  if (!slots_ || needed <= slots_->capacity) return;
+  context_.backend->synchronize(context_.stream);
+  for (auto& slot : slots_->slots) {
+    slot.copied.synchronize();
+    slot.pinned = std::make_unique<PinnedBuffer>(needed);
+    slot.staging = std::make_shared<Buffer>(*context_.backend, needed);
+  }
+  slots_->capacity = needed;
+#endif
+}
+
+void Feed::send(std::span<const Item> items) {
+#if EPITAXY_HAS_CUDA
+  if (slots_) {
+    auto& slot = slots_->slots[slots_->next];
+    slots_->next ^= 1;
+    const Stream copying = slots_->copy_stream.get();
+    slot.copied.synchronize();
+    slot.consumed.hold_back(copying);
+    std::size_t offset = 0;
+    for (const Item& item : items) {
+      require(offset + item.bytes <= slots_->capacity, "feed: a batch exceeds its slot");
+      std::memcpy(slot.pinned->data() + offset, item.from, item.bytes);
+      context_.backend->copy(slot.staging->data() + offset, slot.pinned->data() + offset, item.bytes, copying);
+      offset += padded(item.bytes);
+    }
+    slot.copied.record(copying);
+    slot.copied.hold_back(context_.stream);
+    offset = 0;
+    for (const Item& item : items) {
+      context_.backend->copy(item.to, slot.staging->data() + offset, item.bytes, context_.stream);
+      offset += padded(item.bytes);
+    }
+    slot.consumed.record(context_.stream);
+    return;
+  }
+#endif
+  for (const Item& item : items) context_.backend->copy(item.to, item.from, item.bytes, context_.stream);
   context_.backend->synchronize(context_.stream);
 }
 
-void Feed::send(const Tensor& input, const Tensor& to_input, const Tensor& target, const Tensor& to_target, float learning_rate,
-                const Tensor& to_learning_rate) {
-  context_.backend->copy(to_target.data(), target.data(), target.bytes(), context_.stream);
-  context_.backend->copy(to_learning_rate.data(), &learning_rate, sizeof learning_rate, context_.stream);
-  send(input, to_input);
+std::size_t Feed::bytes() const {
+#if EPITAXY_HAS_CUDA
+  if (slots_) return 4 * slots_->capacity;
+#endif
+  return 0;
 }
 
-std::size_t Feed::bytes() const { return 0; }
-std::size_t Feed::bytes_for(const Context&, std::size_t) { return 0; }
+std::size_t Feed::bytes_for(const Context& context, std::size_t input_bytes, std::size_t target_bytes) {
+  return is_cuda(context) ? 4 * (padded(input_bytes) + padded(target_bytes) + padded(sizeof(float))) : 0;
+}
 
 }  // namespace epitaxy

@@ -30,12 +30,15 @@ class Feed {
   ~Feed();
   /// Makes room for batches of these sizes.
   void reserve(std::size_t input_bytes, std::size_t target_bytes);
-  void send(const Tensor& input, const Tensor& to_input);
-  void send(const Tensor& input, const Tensor& to_input, const Tensor& target, const Tensor& to_target, float learning_rate,
-            const Tensor& to_learning_rate);
-  /// Bytes of slots and staging now, or for a batch of `fed` bytes.
+  struct Item {
+    void* to;          // on the device
+    const void* from;  // on the host; may be reused when send returns
+    std::size_t bytes;
+  };
+  void send(std::span<const Item> items);
+  /// Bytes of slots and staging now, or for a batch of these sizes.
   std::size_t bytes() const;
-  static std::size_t bytes_for(const Context& context, std::size_t fed);
+  static std::size_t bytes_for(const Context& context, std::size_t input_bytes, std::size_t target_bytes);
 
  private:
   struct Slots;
