@@ -5,9 +5,10 @@
 // The algorithm is the direct one: "auto" would pick Winograd for a first layer of one channel, where it is an order of magnitude slower.
 #include "cpu/conv2d.h"
 
-#include "cpu/conv2d_stage.h"
+#include "cpu/conv2d_border.h"
 #include "cpu/onednn.h"
 #include "cpu/threads.h"
+#include "kernels/cast.h"
 
 namespace epitaxy {
 
@@ -131,7 +132,7 @@ const void* OnednnConv2d::enter(Route& route, const void* data, std::byte* works
   if (route.staged) {
     void* to = workspace + route.staged_at;
     if (route.bordered) wrap(problem_, border_, data, route.type, to, route.staged_type);
-    else convert(data, route.type, to, route.staged_type, route.count);
+    else cast_forward<Host>({data, to, route.count, route.type, route.staged_type}, {});
     data = to;
   }
   if (!route.reorder) return data;
@@ -150,7 +151,7 @@ void OnednnConv2d::leave(Route& route, void* result, std::byte* workspace) {
   if (route.reorder) route.reorder->run(workspace + route.reordered_at, staged, workspace + scratch_at_);
   if (!route.staged) return;
   if (route.bordered) unwrap(problem_, border_, static_cast<const float*>(staged), result, route.type);
-  else convert(staged, route.staged_type, result, route.type, route.count);
+  else cast_forward<Host>({staged, result, route.count, route.staged_type, route.type}, {});
 }
 
 void OnednnConv2d::run(const Conv2dArgs& args, std::byte* workspace) {

@@ -2,9 +2,9 @@
 // first never paid. fp16, and bf16 below AVX-512, are converted to fp32, computed there and rounded once.
 #include "cpu/dense.h"
 
-#include "cpu/conv2d_stage.h"
 #include "cpu/onednn.h"
 #include "cpu/threads.h"
+#include "kernels/cast.h"
 
 namespace epitaxy {
 
@@ -74,13 +74,13 @@ void cpu_run_dense(Prepared& prepared, const DenseArgs& args, void* workspace) {
   const ThreadScope scope(self.threads);
   Operands operands{args.a, args.b, args.c, args.bias, memory + self.scratch_at};
   if (self.compute != p.input) {
-    convert(args.a, p.input, memory + self.a_at, self.compute, self.a_count);
-    convert(args.b, p.input, memory + self.b_at, self.compute, self.b_count);
+    cast_forward<Host>({args.a, memory + self.a_at, self.a_count, p.input, self.compute}, {});
+    cast_forward<Host>({args.b, memory + self.b_at, self.b_count, p.input, self.compute}, {});
     operands.x = memory + self.a_at, operands.filter = memory + self.b_at;
   }
   if (self.result != p.output) operands.y = memory + self.c_at;
   self.runner.run(operands);
-  if (self.result != p.output) convert(memory + self.c_at, self.result, args.c, p.output, p.m * p.n);
+  if (self.result != p.output) cast_forward<Host>({memory + self.c_at, args.c, p.m * p.n, self.result, p.output}, {});
 }
 
 #else

@@ -1,5 +1,5 @@
-// Periodic borders and conversions around a convolution.
-#include "cpu/conv2d_stage.h"
+// Filling and folding periodic borders.
+#include "cpu/conv2d_border.h"
 
 #include <cstring>
 
@@ -37,14 +37,6 @@ Border periodic_border(const Conv2dProblem& d) {
   if (d.padding_mode[0] == PaddingMode::periodic) border.top = d.padding[0], border.bottom = d.padding[1];
   if (d.padding_mode[1] == PaddingMode::periodic) border.left = d.padding[2], border.right = d.padding[3];
   return border;
-}
-
-void convert(const void* from, DType from_type, void* to, DType to_type, std::int64_t count) {
-  with_floats(from_type, to_type, [&]<class From, class To>() {
-    parallel_for(count, [&](std::int64_t first, std::int64_t last) {
-      copy(static_cast<const From*>(from) + first, static_cast<To*>(to) + first, last - first);
-    });
-  });
 }
 
 void wrap(const Conv2dProblem& d, const Border& border, const void* x, DType from_type, void* to, DType to_type) {

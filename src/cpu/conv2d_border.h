@@ -1,4 +1,4 @@
-// Copies that a convolution's operands need before or after the primitive: periodic borders, and a type that it computes in.
+// Periodic borders of a convolution on the CPU, as copies.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,6 @@ struct Border {
 
 Border periodic_border(const Conv2dProblem& problem);
 
-/// to [count] = from [count] in another floating type.
-void convert(const void* from, DType from_type, void* to, DType to_type, std::int64_t count);
 /// to [n, h+top+bottom, w+left+right, c]: x [n,h,w,c] wrapped around, as often as the border needs.
 void wrap(const Conv2dProblem& problem, const Border& border, const void* x, DType from_type, void* to, DType to_type);
 /// dx [n,h,w,c] = the sum over all copies in g [n, h+top+bottom, w+left+right, c] (fp32), in one order; rounded once.
