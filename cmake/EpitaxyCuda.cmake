@@ -4,6 +4,10 @@ if(EPITAXY_CUDA STREQUAL "OFF")
   return()
 endif()
 include(CheckLanguage)
+find_program(EPITAXY_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH /usr/local/cuda PATH_SUFFIXES bin)  # often not on PATH
+if(EPITAXY_NVCC AND NOT DEFINED ENV{CUDACXX})
+  set(ENV{CUDACXX} ${EPITAXY_NVCC})
+endif()
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
   if(EPITAXY_CUDA STREQUAL "ON")
@@ -46,15 +50,19 @@ endif()
 enable_language(CUDA)
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26 does not know nvcc's C++20
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
 find_package(CUDAToolkit REQUIRED)
 message(STATUS "CUDA ${CUDAToolkit_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
 
 # cuBLASLt and cuDNN: the toolkit's folders, then the nvidia/* folders of Python's site-packages.
-find_package(Python3 COMPONENTS Interpreter QUIET)
+find_program(EPITAXY_PYTHON python3)  # the one on PATH, so that an active virtual environment counts
 set(wheels "")
-if(Python3_Interpreter_FOUND)
+if(EPITAXY_PYTHON)
   execute_process(
-    COMMAND ${Python3_EXECUTABLE} -c "import glob,site,sysconfig;d=set(site.getsitepackages()+[site.getusersitepackages(),sysconfig.get_paths()['purelib']]);print(';'.join(p for s in d for p in glob.glob(s+'/nvidia/*')))"
+    COMMAND ${EPITAXY_PYTHON} -c "import glob,site,sysconfig;d=set(site.getsitepackages()+[site.getusersitepackages(),sysconfig.get_paths()['purelib']]);print(';'.join(p for s in d for p in glob.glob(s+'/nvidia/*')))"
     OUTPUT_VARIABLE wheels OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 endif()
 function(epitaxy_cuda_library name header library)

@@ -51,3 +51,5 @@ endif()
 if(EPITAXY_SANITIZE)
   set(EPITAXY_CUDA OFF)
 endif()
+# The build type of the sanitizer presets: optimised a little, or the emulated suites take too long.
+set(CMAKE_CXX_FLAGS_SANITIZE "-O1")

@@ -13,7 +13,8 @@ endfunction()
 
 function(epitaxy_library target)  # a static library of the given sources
   add_library(${target} STATIC ${ARGN})
-  target_include_directories(${target} PUBLIC ${EPITAXY_ROOT}/include ${EPITAXY_ROOT} ${EPITAXY_ROOT}/src)
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${EPITAXY_ROOT}/include> $<BUILD_INTERFACE:${EPITAXY_ROOT}>
+                             $<BUILD_INTERFACE:${EPITAXY_ROOT}/src> $<INSTALL_INTERFACE:include>)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${EPITAXY_WARNINGS}>)
 endfunction()
 
@@ -155,7 +156,14 @@ function(epitaxy_all_examples)
 endfunction()
 
 function(epitaxy_all_benches)
-  find_package(benchmark REQUIRED)
+  find_package(benchmark QUIET)
+  if(NOT TARGET benchmark::benchmark)  # a carried folder has header and library without a package file
+    find_path(EPITAXY_BENCHMARK_INCLUDE benchmark/benchmark.h REQUIRED)
+    find_library(EPITAXY_BENCHMARK_LIBRARY NAMES benchmark REQUIRED)
+    add_library(benchmark::benchmark UNKNOWN IMPORTED)
+    set_target_properties(benchmark::benchmark PROPERTIES IMPORTED_LOCATION ${EPITAXY_BENCHMARK_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${EPITAXY_BENCHMARK_INCLUDE}
+                          INTERFACE_LINK_LIBRARIES Threads::Threads)
+  endif()
   file(GLOB sources CONFIGURE_DEPENDS ${EPITAXY_ROOT}/bench/*_bench.cpp)
   foreach(source ${sources})
     get_filename_component(name ${source} NAME_WE)
