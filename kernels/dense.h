@@ -23,11 +23,11 @@ struct GemmProblem {
   std::int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false;
   std::int64_t lda = 0, ldb = 0, ldc = 0;
-  DType input = DType::fp32;   // of a and b
-  DType output = DType::fp32;  // of c
-  bool bias = false;           // fp32 [n], added to every row
+  DType input = DType::fp32;                 // of a and b
+  DType output = DType::fp32;                // of c
+  bool bias = false;                         // fp32 [n], added to every row
   Activation activation = Activation::none;  // none or relu
-  bool tf32 = false;           // fp32 inputs may be rounded to tf32
+  bool tf32 = false;                         // fp32 inputs may be rounded to tf32
   bool operator==(const GemmProblem&) const = default;
 };
 

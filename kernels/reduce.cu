@@ -9,8 +9,8 @@ namespace epitaxy::EPITAXY_WORLD {
 namespace {
 
 template <class T, int N>
-__global__ void __launch_bounds__(kTileThreads) channel_sum_kernel(const T* x, float* partials, std::int64_t pixels, std::int64_t channels,
-                                                                   std::int64_t size, ChannelLayout layout) {
+__global__ void __launch_bounds__(kTileThreads)
+    channel_sum_kernel(const T* x, float* partials, std::int64_t pixels, std::int64_t channels, std::int64_t size, ChannelLayout layout) {
   const ChannelPlace place = channel_place<N>(layout, channels);
   const std::int64_t first = blockIdx.x * size, last = first + size < pixels ? first + size : pixels;
   float sums[1][N] = {};
@@ -34,8 +34,8 @@ void run(const ChannelSumArgs& args, Stream stream) {
     const bool aligned = is_aligned<T, kVectorWidth<T>>(x) && is_aligned<float, 4>(partials);
     with_channel_vector<T>(args.channels, aligned, [&]<int N>() {
       const ChannelLayout layout = channel_layout(args.channels, N);
-      launch(stream, "channel_sum", channel_sum_kernel<T, N>, dim3(static_cast<unsigned>(tiles.tiles), layout.chunks), dim3(kTileThreads), 0, x,
-             partials, args.pixels, args.channels, tiles.size, layout);
+      launch(stream, "channel_sum", channel_sum_kernel<T, N>, dim3(static_cast<unsigned>(tiles.tiles), layout.chunks), dim3(kTileThreads),
+             0, x, partials, args.pixels, args.channels, tiles.size, layout);
     });
   });
   if (tiles.tiles > 1) add_tiles(stream, "channel_sum", partials, args.sum, nullptr, tiles.tiles, args.channels);

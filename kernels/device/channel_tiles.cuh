@@ -73,8 +73,8 @@ __device__ __forceinline__ void add_rows(float (&sums)[kSums][N], const ChannelL
 namespace {
 
 /// partials [tiles, 2 or 1 times channels] -> their sums, the second half of the columns to `second`. 8 columns x 32 rows a block.
-__global__ void __launch_bounds__(256) add_tiles_kernel(const float* partials, float* first, float* second, std::int64_t tiles,
-                                                        std::int64_t channels, std::int64_t columns) {
+__global__ void __launch_bounds__(256)
+    add_tiles_kernel(const float* partials, float* first, float* second, std::int64_t tiles, std::int64_t channels, std::int64_t columns) {
   const int lane = static_cast<int>(threadIdx.x) % 8, row = static_cast<int>(threadIdx.x) / 8;
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * 8 + lane;
   const ChannelLayout layout{8, 32, 1};

@@ -24,7 +24,8 @@ void for_each_tile(std::int64_t pixels, std::int64_t channels, Body&& body) {
 }
 
 /// partials [tiles, columns] -> sum [count], from column `offset` on.
-inline void add_tiles(const float* partials, float* sum, std::int64_t tiles, std::int64_t columns, std::int64_t offset, std::int64_t count) {
+inline void add_tiles(const float* partials, float* sum, std::int64_t tiles, std::int64_t columns, std::int64_t offset,
+                      std::int64_t count) {
   for (std::int64_t c = 0; c < count; ++c) sum[c] = partials[offset + c];
   for (std::int64_t t = 1; t < tiles; ++t) {
     const float* __restrict part = partials + t * columns + offset;

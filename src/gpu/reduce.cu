@@ -1,8 +1,8 @@
 // Histograms and permutations by CUB's device-wide algorithms. Integer results, so exact and repeatable whatever the order of adding.
+#include <thrust/iterator/transform_iterator.h>
 #include <cub/device/device_for.cuh>
 #include <cub/device/device_histogram.cuh>
 #include <cub/device/device_radix_sort.cuh>
-#include <thrust/iterator/transform_iterator.h>
 
 #include "epitaxy/dtype_switch.h"
 #include "epitaxy/philox.h"
@@ -53,8 +53,8 @@ cudaError_t sort_call(const PermutationArgs& args, void* scratch, std::size_t& b
   auto* base = static_cast<std::byte*>(args.scratch);
   const std::size_t column = column_bytes(args);
   return cub::DeviceRadixSort::SortPairs(scratch, bytes, reinterpret_cast<const std::uint64_t*>(base),
-                                         reinterpret_cast<std::uint64_t*>(base + column), reinterpret_cast<const std::int64_t*>(base + 2 * column),
-                                         args.order, args.count, 0, 64, stream);
+                                         reinterpret_cast<std::uint64_t*>(base + column),
+                                         reinterpret_cast<const std::int64_t*>(base + 2 * column), args.order, args.count, 0, 64, stream);
 }
 
 }  // namespace

@@ -25,8 +25,8 @@ class ChannelSum final : public Operation {
   }
   void run(const Call& call) const override {
     const Tensor& x = call.inputs[0];
-    const ChannelSumArgs args{x.data(),   call.outputs[0].as<float>(), static_cast<float*>(call.workspace.data()), x.count() / x.dim(-1),
-                              x.dim(-1), x.dtype()};
+    const ChannelSumArgs args{
+        x.data(), call.outputs[0].as<float>(), static_cast<float*>(call.workspace.data()), x.count() / x.dim(-1), x.dim(-1), x.dtype()};
     dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { channel_sum<World>(args, stream); });
   }
   Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
@@ -48,7 +48,8 @@ class Histogram final : public Operation {
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     require_inputs("histogram", inputs.size(), 1, 1);
     const DType dtype = inputs[0].dtype;
-    require(dtype == DType::uint8 || dtype == DType::uint16 || dtype == DType::fp32, "histogram: x must be uint8, uint16 or fp32, got ", inputs[0]);
+    require(dtype == DType::uint8 || dtype == DType::uint16 || dtype == DType::fp32, "histogram: x must be uint8, uint16 or fp32, got ",
+            inputs[0]);
     return {{DType::int64, {bins_}}};
   }
   std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context& context, const Prepared*) const override {
@@ -59,8 +60,9 @@ class Histogram final : public Operation {
   }
   void run(const Call& call) const override {
     const Tensor& x = call.inputs[0];
-    const HistogramArgs args{x.data(), call.outputs[0].as<std::int64_t>(), call.workspace.data(), call.workspace.bytes(), x.count(), bins_, low_, high_,
-                             x.dtype()};
+    const HistogramArgs args{
+        x.data(), call.outputs[0].as<std::int64_t>(), call.workspace.data(), call.workspace.bytes(), x.count(), bins_, low_, high_,
+        x.dtype()};
     dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { histogram<DeviceWide<World>>(args, stream); });
   }
 
@@ -100,6 +102,8 @@ class Permutation final : public Operation {
 
 OperationPtr channel_sum() { return std::make_shared<ChannelSum>(); }
 OperationPtr histogram(std::int64_t bins, float low, float high) { return std::make_shared<Histogram>(bins, low, high); }
-OperationPtr permutation(std::int64_t count, std::uint64_t seed, std::uint32_t epoch) { return std::make_shared<Permutation>(count, seed, epoch); }
+OperationPtr permutation(std::int64_t count, std::uint64_t seed, std::uint32_t epoch) {
+  return std::make_shared<Permutation>(count, seed, epoch);
+}
 
 }  // namespace epitaxy

@@ -42,9 +42,9 @@ struct Cost {
   double bytes = 0;  // least traffic: inputs read once, outputs written once
 };
 
-/// |result - reference| <= unit_roundoff(out) * |reference| + factor * terms * 2^-24 * magnitude, where magnitude is, per element,
-/// the reference's result for absolute inputs (sum |a*b|, for operations linear in each input), or the output's largest |reference|.
-/// `math_roundoff` replaces 2^-24 where products are rounded (tf32: 2^-11).
+/// |result - reference| <= 2 * unit_roundoff(out) * |reference| + factor * terms * 2^-24 * magnitude; 2, for both are rounded. The
+/// magnitude is, per element, the reference's result for absolute inputs (sum |a*b|, for operations linear in each input), or the output's
+/// largest |reference|. `math_roundoff` replaces 2^-24 where products are rounded (tf32: 2^-11).
 struct Tolerance {
   enum class Magnitude { absolute_inputs, largest_output };
   double factor = 4;

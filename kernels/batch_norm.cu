@@ -1,0 +1,308 @@
+// Batch normalisation's parts: one pass over x for the statistics, Chan's merges in fixed trees, and vectorised elementwise passes.
+#include "kernels/batch_norm.h"
+
+#include "epitaxy/dtype_switch.h"
+#include "kernels/device/channel_tiles.cuh"
+#include "kernels/reduce.h"
+
+namespace epitaxy::EPITAXY_WORLD {
+
+namespace {
+
+/// Mean and sum of squared deviations of `count` values.
+struct Moments {
+  float count, mean, squares;
+};
+
+/// Chan, Golub & LeVeque 1979.
+__device__ __forceinline__ void merge(Moments& a, float count, float mean, float squares) {
+  if (count == 0.0f) return;
+  const float total = a.count + count, weight = count / total, delta = mean - a.mean;
+  a.mean += delta * weight;
+  a.squares += squares + delta * delta * weight * a.count;
+  a.count = total;
+}
+
+/// A thread sums x - shift and its square, shift being its own first value: a member of what it sums, so the squares it subtracts are at
+/// most (count + 1) times what remains, and a large mean does not cancel. Rows then merge in a tree, their means kept as differences from
+/// the tile's first pixel.
+template <class T, int N>
+__global__ void __launch_bounds__(kTileThreads)
+    statistics_kernel(const T* x, float* partials, std::int64_t pixels, std::int64_t channels, std::int64_t size, ChannelLayout layout) {
+  EPITAXY_SHARED(float, shared_mean, [N][kTileThreads]);
+  EPITAXY_SHARED(float, shared_squares, [N][kTileThreads]);
+  EPITAXY_SHARED(float, shared_count, [kTileThreads]);
+  const ChannelPlace place = channel_place<N>(layout, channels);
+  const std::int64_t first = blockIdx.x * size, last = first + size < pixels ? first + size : pixels;
+  float origin[N] = {}, shift[N] = {}, sums[N] = {}, squares[N] = {};
+  float count = 0.0f;
+  if (place.active && first + place.row < last) {
+    load_floats(origin, x + first * channels + place.channel);
+    load_floats(shift, x + (first + place.row) * channels + place.channel);
+    count = static_cast<float>((last - first - place.row + layout.rows - 1) / layout.rows);
+#pragma unroll 4
+    for (std::int64_t p = first + place.row + layout.rows; p < last; p += layout.rows) {
+      float values[N];
+      load_floats(values, x + p * channels + place.channel);
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        const float d = values[i] - shift[i];
+        sums[i] += d;
+        squares[i] += d * d;
+      }
+    }
+  }
+  Moments moments[N];
+  const float share = count > 0.0f ? 1.0f / count : 0.0f;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    const float offset = sums[i] * share;
+    moments[i] = {count, (shift[i] - origin[i]) + offset, squares[i] - sums[i] * offset};
+    if (moments[i].squares < 0.0f) moments[i].squares = 0.0f;  // rounding of equal values
+  }
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int active = layout.rows; active > 1;) {
+    const int half = (active + 1) / 2;
+    if (place.row >= half && place.row < active) {
+      shared_count[thread] = moments[0].count;
+#pragma unroll
+      for (int i = 0; i < N; ++i) shared_mean[i][thread] = moments[i].mean, shared_squares[i][thread] = moments[i].squares;
+    }
+    __syncthreads();
+    if (place.row + half < active) {
+      const int other = thread + half * layout.lanes;
+#pragma unroll
+      for (int i = 0; i < N; ++i) merge(moments[i], shared_count[other], shared_mean[i][other], shared_squares[i][other]);
+    }
+    active = half;
+  }
+  if (place.active && place.row == 0) {
+    float* tile = partials + 2 * blockIdx.x * channels + place.channel;
+#pragma unroll
+    for (int i = 0; i < N; ++i) tile[i] = origin[i] + moments[i].mean, tile[channels + i] = moments[i].squares;
+  }
+}
+
+/// 8 channels x 32 rows a block; a row merges every 32nd tile, then the rows merge in a tree. Means are kept as differences from the first
+/// tile's, so that a large mean does not cost the variance its digits.
+__global__ void __launch_bounds__(256) finalize_kernel(BatchNormFinalizeArgs args) {
+  EPITAXY_SHARED(float, shared, [3][256]);
+  const int thread = static_cast<int>(threadIdx.x), row = thread / 8;
+  const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * 8 + thread % 8;
+  const std::int64_t size = (args.pixels + args.tiles - 1) / args.tiles;
+  const float origin = channel < args.channels ? args.partials[channel] : 0.0f;
+  Moments moments{0.0f, 0.0f, 0.0f};
+  if (channel < args.channels)
+#pragma unroll 4
+    for (std::int64_t t = row; t < args.tiles; t += 32) {
+      const std::int64_t left = args.pixels - t * size;
+      const float count = static_cast<float>(left < 0 ? 0 : left < size ? left : size);
+      const float* tile = args.partials + 2 * t * args.channels + channel;
+      merge(moments, count, tile[0] - origin, tile[args.channels]);
+    }
+  for (int half = 16; half > 0; half /= 2) {
+    if (row >= half && row < 2 * half)
+      shared[0][thread] = moments.count, shared[1][thread] = moments.mean, shared[2][thread] = moments.squares;
+    __syncthreads();
+    if (row < half) merge(moments, shared[0][thread + half * 8], shared[1][thread + half * 8], shared[2][thread + half * 8]);
+  }
+  if (row != 0 || channel >= args.channels) return;
+  const float pixels = static_cast<float>(args.pixels), keep = 1.0f - args.momentum;
+  const float old_mean = args.old_mean[channel], old_variance = args.old_variance[channel];
+  const float mean = origin + moments.mean;
+  args.mean[channel] = mean;
+  args.inverse_std[channel] = 1.0f / sqrtf(moments.squares / pixels + args.epsilon);
+  args.running_mean[channel] = keep * old_mean + args.momentum * mean;
+  args.running_variance[channel] = keep * old_variance + args.momentum * (moments.squares / (pixels > 1.0f ? pixels - 1.0f : 1.0f));
+}
+
+__global__ void __launch_bounds__(256) inference_kernel(BatchNormInferenceArgs args) {
+  const std::int64_t c = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
+  if (c >= args.channels) return;
+  args.mean[c] = args.running_mean[c];
+  args.inverse_std[c] = 1.0f / sqrtf(args.running_variance[c] + args.epsilon);
+}
+
+/// The channels' constants stay in registers while a thread walks down its pixels.
+template <class T, int N>
+__global__ void __launch_bounds__(kTileThreads) apply_kernel(BatchNormApplyArgs args, std::int64_t size, ChannelLayout layout) {
+  const ChannelPlace place = channel_place<N>(layout, args.channels);
+  if (!place.active) return;
+  float mean[N], scale[N], gamma[N], beta[N];
+  load_floats(mean, args.mean + place.channel);
+  load_floats(scale, args.inverse_std + place.channel);
+  load_floats(gamma, args.gamma + place.channel);
+  load_floats(beta, args.beta + place.channel);
+#pragma unroll
+  for (int i = 0; i < N; ++i) scale[i] *= gamma[i];
+  const T* x = static_cast<const T*>(args.x) + place.channel;
+  T* y = static_cast<T*>(args.y) + place.channel;
+  const std::int64_t first = blockIdx.x * size, last = first + size < args.pixels ? first + size : args.pixels;
+#pragma unroll 4
+  for (std::int64_t p = first + place.row; p < last; p += layout.rows) {
+    float values[N];
+    load_floats(values, x + p * args.channels);
+#pragma unroll
+    for (int i = 0; i < N; ++i) values[i] = (values[i] - mean[i]) * scale[i] + beta[i];
+    store_floats(y + p * args.channels, values);
+  }
+}
+
+template <class T, int N>
+__global__ void __launch_bounds__(kTileThreads) reduce_kernel(BatchNormReduceArgs args, std::int64_t size, ChannelLayout layout) {
+  const ChannelPlace place = channel_place<N>(layout, args.channels);
+  const std::int64_t first = blockIdx.x * size, last = first + size < args.pixels ? first + size : args.pixels;
+  float sums[2][N] = {};  // dgamma, dbeta
+  if (place.active) {
+    float mean[N];
+    load_floats(mean, args.mean + place.channel);
+    const T* x = static_cast<const T*>(args.x) + place.channel;
+    const T* dy = static_cast<const T*>(args.dy) + place.channel;
+#pragma unroll 2
+    for (std::int64_t p = first + place.row; p < last; p += layout.rows) {
+      float values[N], gradient[N];
+      load_floats(values, x + p * args.channels);
+      load_floats(gradient, dy + p * args.channels);
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        sums[0][i] += gradient[i] * (values[i] - mean[i]);
+        sums[1][i] += gradient[i];
+      }
+    }
+  }
+  add_rows(sums, layout, place);
+  if (!place.active || place.row != 0) return;
+  float inverse_std[N];
+  load_floats(inverse_std, args.inverse_std + place.channel);
+#pragma unroll
+  for (int i = 0; i < N; ++i) sums[0][i] *= inverse_std[i];
+  float* tile = args.partials + 2 * blockIdx.x * args.channels + place.channel;
+  store_floats(tile, sums[0]);
+  store_floats(tile + args.channels, sums[1]);
+}
+
+/// dx = scale * (dy - offset - (x - mean) * slope): per channel three constants and the mean.
+template <class T, int N, bool kTraining>
+__global__ void __launch_bounds__(kTileThreads)
+    input_gradient_kernel(BatchNormInputGradientArgs args, std::int64_t size, ChannelLayout layout) {
+  const ChannelPlace place = channel_place<N>(layout, args.channels);
+  if (!place.active) return;
+  const float share = 1.0f / static_cast<float>(args.pixels);
+  float scale[N], mean[N], offset[N], slope[N];
+  load_floats(slope, args.inverse_std + place.channel);
+  load_floats(scale, args.gamma + place.channel);
+#pragma unroll
+  for (int i = 0; i < N; ++i) scale[i] *= slope[i];
+  if constexpr (kTraining) {
+    load_floats(offset, args.dgamma + place.channel);
+#pragma unroll
+    for (int i = 0; i < N; ++i) slope[i] *= offset[i] * share;
+    load_floats(offset, args.dbeta + place.channel);
+#pragma unroll
+    for (int i = 0; i < N; ++i) offset[i] *= share;
+    load_floats(mean, args.mean + place.channel);
+  }
+  const T* x = static_cast<const T*>(args.x) + place.channel;
+  const T* dy = static_cast<const T*>(args.dy) + place.channel;
+  T* dx = static_cast<T*>(args.dx) + place.channel;
+  const std::int64_t first = blockIdx.x * size, last = first + size < args.pixels ? first + size : args.pixels;
+#pragma unroll 2
+  for (std::int64_t p = first + place.row; p < last; p += layout.rows) {
+    float gradient[N];
+    load_floats(gradient, dy + p * args.channels);
+    if constexpr (kTraining) {
+      float values[N];
+      load_floats(values, x + p * args.channels);
+#pragma unroll
+      for (int i = 0; i < N; ++i) gradient[i] = gradient[i] - offset[i] - (values[i] - mean[i]) * slope[i];
+    }
+#pragma unroll
+    for (int i = 0; i < N; ++i) gradient[i] *= scale[i];
+    store_floats(dx + p * args.channels, gradient);
+  }
+}
+
+/// Pixels of one block of an elementwise pass: up to 16 a thread, fewer where the card would not fill.
+std::int64_t pixels_per_block(std::int64_t pixels, const ChannelLayout& layout, Stream stream) {
+  const std::int64_t wanted = 8 * static_cast<std::int64_t>(stream.profile ? stream.profile->multiprocessors : 132);
+  const std::int64_t passes = pixels * layout.chunks / (wanted * layout.rows);
+  return layout.rows * (passes < 1 ? 1 : passes > 16 ? 16 : passes);
+}
+
+dim3 grid_of(std::int64_t pixels, std::int64_t size, const ChannelLayout& layout) {
+  return dim3(static_cast<unsigned>((pixels + size - 1) / size), layout.chunks);
+}
+
+/// Whether 16-byte accesses are allowed at all of these.
+template <class... Pointers>
+bool all_aligned(const Pointers*... pointers) {
+  return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
+}  // namespace
+
+}  // namespace epitaxy::EPITAXY_WORLD
+
+namespace epitaxy {
+using namespace EPITAXY_WORLD;
+
+template <>
+void batch_norm_statistics<EPITAXY_WORLD::World>(const BatchNormStatisticsArgs& args, Stream stream) {
+  const PixelTiles tiles = pixel_tiles(args.pixels);
+  with_float(args.dtype, [&]<class T>() {
+    with_channel_vector<T>(args.channels, all_aligned(args.x), [&]<int N>() {
+      const ChannelLayout layout = channel_layout(args.channels, N);
+      launch(stream, "batch_norm_statistics", statistics_kernel<T, N>, dim3(static_cast<unsigned>(tiles.tiles), layout.chunks),
+             dim3(kTileThreads), 0, static_cast<const T*>(args.x), args.partials, args.pixels, args.channels, tiles.size, layout);
+    });
+  });
+}
+
+template <>
+void batch_norm_finalize<EPITAXY_WORLD::World>(const BatchNormFinalizeArgs& args, Stream stream) {
+  launch(stream, "batch_norm_finalize", finalize_kernel, dim3(static_cast<unsigned>((args.channels + 7) / 8)), dim3(256), 0, args);
+}
+
+template <>
+void batch_norm_inference<EPITAXY_WORLD::World>(const BatchNormInferenceArgs& args, Stream stream) {
+  launch(stream, "batch_norm_inference", inference_kernel, dim3(static_cast<unsigned>((args.channels + 255) / 256)), dim3(256), 0, args);
+}
+
+template <>
+void batch_norm_apply<EPITAXY_WORLD::World>(const BatchNormApplyArgs& args, Stream stream) {
+  with_float(args.dtype, [&]<class T>() {
+    with_channel_vector<T>(args.channels, all_aligned(args.x, args.y, args.mean, args.inverse_std, args.gamma, args.beta), [&]<int N>() {
+      const ChannelLayout layout = channel_layout(args.channels, N);
+      const std::int64_t size = pixels_per_block(args.pixels, layout, stream);
+      launch(stream, "batch_norm_apply", apply_kernel<T, N>, grid_of(args.pixels, size, layout), dim3(kTileThreads), 0, args, size, layout);
+    });
+  });
+}
+
+template <>
+void batch_norm_reduce<EPITAXY_WORLD::World>(const BatchNormReduceArgs& args, Stream stream) {
+  const PixelTiles tiles = pixel_tiles(args.pixels);
+  with_float(args.dtype, [&]<class T>() {
+    with_channel_vector<T>(args.channels, all_aligned(args.x, args.dy, args.mean, args.inverse_std, args.partials), [&]<int N>() {
+      const ChannelLayout layout = channel_layout(args.channels, N);
+      launch(stream, "batch_norm_reduce", reduce_kernel<T, N>, dim3(static_cast<unsigned>(tiles.tiles), layout.chunks), dim3(kTileThreads),
+             0, args, tiles.size, layout);
+    });
+  });
+  add_tiles(stream, "batch_norm_reduce", args.partials, args.dgamma, args.dbeta, tiles.tiles, args.channels);
+}
+
+template <>
+void batch_norm_input_gradient<EPITAXY_WORLD::World>(const BatchNormInputGradientArgs& args, Stream stream) {
+  with_float(args.dtype, [&]<class T>() {
+    const bool aligned = all_aligned(args.x, args.dy, args.dx, args.mean, args.inverse_std, args.gamma, args.dgamma, args.dbeta);
+    with_channel_vector<T>(args.channels, aligned, [&]<int N>() {
+      const ChannelLayout layout = channel_layout(args.channels, N);
+      const std::int64_t size = pixels_per_block(args.pixels, layout, stream);
+      launch(stream, "batch_norm_input_gradient", args.training ? input_gradient_kernel<T, N, true> : input_gradient_kernel<T, N, false>,
+             grid_of(args.pixels, size, layout), dim3(kTileThreads), 0, args, size, layout);
+    });
+  });
+}
+
+}  // namespace epitaxy

@@ -1,0 +1,240 @@
+#include "epitaxy/ops/batch_norm.h"
+
+#include <cmath>
+
+#include "kernels/batch_norm.h"
+#include "kernels/reduce.h"
+#include "ops/dispatch.h"
+
+namespace epitaxy {
+
+namespace {
+
+std::int64_t channels_of(const TensorSpec& x) { return x.shape[-1]; }
+std::int64_t pixels_of(const TensorSpec& x) { return x.shape.count() / x.shape[-1]; }
+
+void require_image(const char* operation, const TensorSpec& x) {
+  require(is_floating(x.dtype) && x.shape.rank() >= 2 && x.shape.count() > 0, operation,
+          ": x must be floating [..., C] and not empty, got ", x);
+}
+
+void require_channels(const char* operation, const char* what, const TensorSpec& spec, std::int64_t channels) {
+  require(spec == TensorSpec{DType::fp32, {channels}}, operation, ": ", what, " must be fp32 [", channels, "], got ", spec);
+}
+
+TensorSpec partials_spec(const TensorSpec& x) { return {DType::fp32, {pixel_tiles(pixels_of(x)).tiles, 2, channels_of(x)}}; }
+
+/// Rounding of a sum over the pixels, whose terms largely cancel: it grows as the root of their number against the largest sum.
+double cancelling_terms(const TensorSpec& x) { return 64 + 8 * std::sqrt(static_cast<double>(pixels_of(x))); }
+
+class Statistics final : public Operation {
+ public:
+  std::string name() const override { return "batch_norm_statistics"; }
+  std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
+    require_inputs("batch_norm_statistics", inputs.size(), 1, 1);
+    require_image("batch_norm_statistics", inputs[0]);
+    return {partials_spec(inputs[0])};
+  }
+  void run(const Call& call) const override {
+    const Tensor& x = call.inputs[0];
+    const BatchNormStatisticsArgs args{x.data(), call.outputs[0].as<float>(), pixels_of(x.spec()), channels_of(x.spec()), x.dtype()};
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { batch_norm_statistics<World>(args, stream); });
+  }
+  Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
+    return {.terms = static_cast<double>(pixel_tiles(pixels_of(inputs[0])).size)};
+  }
+};
+
+class Finalize final : public Operation {
+ public:
+  Finalize(const BatchNormOptions& options, std::int64_t pixels) : options_(options), pixels_(pixels) {
+    require(options.epsilon > 0, "batch_norm: epsilon must be positive, got ", options.epsilon);
+    require(options.momentum >= 0 && options.momentum <= 1, "batch_norm: momentum must lie in [0, 1], got ", options.momentum);
+    require(pixels >= 1, "batch_norm_finalize: pixels must be positive, got ", pixels);
+  }
+  std::string name() const override { return "batch_norm_finalize"; }
+  std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
+    require_inputs("batch_norm_finalize", inputs.size(), 3, 3);
+    const TensorSpec& partials = inputs[0];
+    require(partials.dtype == DType::fp32 && partials.shape.rank() == 3 && partials.shape[1] == 2 && partials.shape[0] >= 1 &&
+                partials.shape[0] <= pixels_,
+            "batch_norm_finalize: partials must be fp32 [tiles, 2, C] with at most ", pixels_, " tiles, got ", partials);
+    require_channels("batch_norm_finalize", "running_mean", inputs[1], partials.shape[2]);
+    require_channels("batch_norm_finalize", "running_variance", inputs[2], partials.shape[2]);
+    return std::vector<TensorSpec>(4, inputs[1]);
+  }
+  void run(const Call& call) const override {
+    const Tensor& partials = call.inputs[0];
+    const BatchNormFinalizeArgs args{partials.as<float>(),
+                                     call.inputs[1].as<float>(),
+                                     call.inputs[2].as<float>(),
+                                     call.outputs[0].as<float>(),
+                                     call.outputs[1].as<float>(),
+                                     call.outputs[2].as<float>(),
+                                     call.outputs[3].as<float>(),
+                                     partials.dim(0),
+                                     pixels_,
+                                     partials.dim(2),
+                                     options_.epsilon,
+                                     options_.momentum};
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { batch_norm_finalize<World>(args, stream); });
+  }
+  int in_place(int output) const override { return output >= 2 ? output - 1 : -1; }
+  Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
+    return {.terms = 4 + std::sqrt(static_cast<double>(inputs[0].shape[0]))};
+  }
+
+ private:
+  BatchNormOptions options_;
+  std::int64_t pixels_;
+};
+
+class Inference final : public Operation {
+ public:
+  explicit Inference(const BatchNormOptions& options) : options_(options) {
+    require(options.epsilon > 0, "batch_norm: epsilon must be positive, got ", options.epsilon);
+  }
+  std::string name() const override { return "batch_norm_inference"; }
+  std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
+    require_inputs("batch_norm_inference", inputs.size(), 2, 2);
+    require(inputs[0].shape.rank() == 1, "batch_norm_inference: running_mean must be fp32 [C], got ", inputs[0]);
+    require_channels("batch_norm_inference", "running_mean", inputs[0], inputs[0].shape[0]);
+    require_channels("batch_norm_inference", "running_variance", inputs[1], inputs[0].shape[0]);
+    return {inputs[0], inputs[0]};
+  }
+  void run(const Call& call) const override {
+    const BatchNormInferenceArgs args{call.inputs[0].as<float>(),  call.inputs[1].as<float>(), call.outputs[0].as<float>(),
+                                      call.outputs[1].as<float>(), call.inputs[0].count(),     options_.epsilon};
+    dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { batch_norm_inference<World>(args, stream); });
+  }
+
+ private:
+  BatchNormOptions options_;
+};
+
+class Apply final : public Operation {
+ public:
+  explicit Apply(bool training) : training_(training) {}
+  std::string name() const override { return "batch_norm_apply"; }
+  std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
+    require_inputs("batch_norm_apply", inputs.size(), 5, 5);
+    require_image("batch_norm_apply", inputs[0]);
+    constexpr const char* kNames[]{"mean", "inverse_std", "gamma", "beta"};
+    for (std::size_t i = 1; i < 5; ++i) require_channels("batch_norm_apply", kNames[i - 1], inputs[i], channels_of(inputs[0]));
+    return {inputs[0]};
+  }
+  void run(const Call& call) const override {
+    const Tensor& x = call.inputs[0];
+    const BatchNormApplyArgs args{x.data(),
+                                  call.inputs[1].as<float>(),
+                                  call.inputs[2].as<float>(),
+                                  call.inputs[3].as<float>(),
+                                  call.inputs[4].as<float>(),
+                                  call.outputs[0].data(),
+                                  pixels_of(x.spec()),
+                                  channels_of(x.spec()),
+                                  x.dtype()};
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { batch_norm_apply<World>(args, stream); });
+  }
+  void differentiate(GradientBuilder& builder) const override {
+    const ValueId x = builder.input(0), mean = builder.input(1), inverse_std = builder.input(2), dy = builder.gradient(0);
+    const bool needs_sums = builder.wants(3) || builder.wants(4) || (training_ && builder.wants(0));
+    std::vector<ValueId> sums{kNoValue, kNoValue};
+    if (needs_sums) sums = builder.emit(batch_norm_reduce(), {x, dy, mean, inverse_std});
+    if (builder.wants(3)) builder.set(3, sums[0]);
+    if (builder.wants(4)) builder.set(4, sums[1]);
+    if (!builder.wants(0)) return;
+    std::vector<ValueId> inputs{x, dy, mean, inverse_std, builder.input(3)};
+    if (training_) inputs.insert(inputs.end(), sums.begin(), sums.end());
+    builder.set(0, builder.emit(batch_norm_input_gradient(training_), inputs)[0]);
+  }
+  int in_place(int) const override { return 0; }
+  Cost cost(std::span<const TensorSpec> inputs) const override {
+    Cost cost = Operation::cost(inputs);
+    cost.flops = 3 * static_cast<double>(inputs[0].shape.count());
+    return cost;
+  }
+
+ private:
+  bool training_;
+};
+
+class Reduce final : public Operation {
+ public:
+  std::string name() const override { return "batch_norm_reduce"; }
+  std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
+    require_inputs("batch_norm_reduce", inputs.size(), 4, 4);
+    require_image("batch_norm_reduce", inputs[0]);
+    require(inputs[0] == inputs[1], "batch_norm_reduce: x ", inputs[0], " and dy ", inputs[1], " must agree");
+    require_channels("batch_norm_reduce", "mean", inputs[2], channels_of(inputs[0]));
+    require_channels("batch_norm_reduce", "inverse_std", inputs[3], channels_of(inputs[0]));
+    return {inputs[2], inputs[2]};
+  }
+  std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context&, const Prepared*) const override {
+    return partials_spec(inputs[0]).bytes();
+  }
+  void run(const Call& call) const override {
+    const Tensor& x = call.inputs[0];
+    const BatchNormReduceArgs args{x.data(),
+                                   call.inputs[1].data(),
+                                   call.inputs[2].as<float>(),
+                                   call.inputs[3].as<float>(),
+                                   call.outputs[0].as<float>(),
+                                   call.outputs[1].as<float>(),
+                                   static_cast<float*>(call.workspace.data()),
+                                   pixels_of(x.spec()),
+                                   channels_of(x.spec()),
+                                   x.dtype()};
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { batch_norm_reduce<World>(args, stream); });
+  }
+  Tolerance tolerance(std::span<const TensorSpec> inputs) const override { return {.terms = cancelling_terms(inputs[0])}; }
+};
+
+class InputGradient final : public Operation {
+ public:
+  explicit InputGradient(bool training) : training_(training) {}
+  std::string name() const override { return "batch_norm_input_gradient"; }
+  std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
+    const std::size_t count = training_ ? 7 : 5;
+    require_inputs("batch_norm_input_gradient", inputs.size(), count, count);
+    require_image("batch_norm_input_gradient", inputs[0]);
+    require(inputs[0] == inputs[1], "batch_norm_input_gradient: x ", inputs[0], " and dy ", inputs[1], " must agree");
+    constexpr const char* kNames[]{"mean", "inverse_std", "gamma", "dgamma", "dbeta"};
+    for (std::size_t i = 2; i < count; ++i) require_channels("batch_norm_input_gradient", kNames[i - 2], inputs[i], channels_of(inputs[0]));
+    return {inputs[1]};
+  }
+  void run(const Call& call) const override {
+    const Tensor& x = call.inputs[0];
+    const BatchNormInputGradientArgs args{x.data(),
+                                          call.inputs[1].data(),
+                                          call.inputs[2].as<float>(),
+                                          call.inputs[3].as<float>(),
+                                          call.inputs[4].as<float>(),
+                                          training_ ? call.inputs[5].as<float>() : nullptr,
+                                          training_ ? call.inputs[6].as<float>() : nullptr,
+                                          call.outputs[0].data(),
+                                          pixels_of(x.spec()),
+                                          channels_of(x.spec()),
+                                          x.dtype(),
+                                          training_};
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { batch_norm_input_gradient<World>(args, stream); });
+  }
+  int in_place(int) const override { return 1; }
+  Tolerance tolerance(std::span<const TensorSpec>) const override { return {.terms = 8}; }
+
+ private:
+  bool training_;
+};
+
+}  // namespace
+
+OperationPtr batch_norm_statistics() { return std::make_shared<Statistics>(); }
+OperationPtr batch_norm_finalize(const BatchNormOptions& options, std::int64_t pixels) {
+  return std::make_shared<Finalize>(options, pixels);
+}
+OperationPtr batch_norm_inference(const BatchNormOptions& options) { return std::make_shared<Inference>(options); }
+OperationPtr batch_norm_apply(bool training) { return std::make_shared<Apply>(training); }
+OperationPtr batch_norm_reduce() { return std::make_shared<Reduce>(); }
+OperationPtr batch_norm_input_gradient(bool training) { return std::make_shared<InputGradient>(training); }
+
+}  // namespace epitaxy
