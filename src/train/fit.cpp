@@ -1,0 +1,176 @@
+#include "epitaxy/train/fit.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "epitaxy/data/loader.h"
+
+namespace epitaxy {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::array<std::string_view, 3> kSelections{"loss", "metric", "last"};
+// Metrics are collected this often: rarely enough not to stall a device, often enough for a live display.
+constexpr std::int64_t kStepsPerReport = 32;
+constexpr double kSecondsPerReport = 0.2;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// The data set with its targets in the network's units.
+Dataset in_network_units(const Dataset& data, const Normalisation& normalisation) {
+  Dataset result = data;
+  if (data.task == Task::regression && !normalisation.target_scale.empty()) {
+    result.targets = copy_to(cpu_backend(), data.targets, cpu_backend());
+    normalise_targets(normalisation, result.targets);
+  }
+  return result;
+}
+
+/// What one unit of a regression's network output is worth in the user's units: exact for one target, the mean over several.
+double metric_unit(const Dataset& data, const Normalisation& normalisation) {
+  if (data.task == Task::classification || normalisation.target_scale.empty()) return 1.0;
+  double sum = 0;
+  for (const float scale : normalisation.target_scale) sum += 1.0 / scale;
+  return sum / static_cast<double>(normalisation.target_scale.size());
+}
+
+/// Running means over an epoch, and the sizes of the steps whose metrics are still to come.
+class EpochMeans {
+ public:
+  void queued(std::int64_t items) { pending_.push_back(items); }
+  void collect(CompiledModel& model, int epoch) {
+    const auto metrics = model.take_metrics();
+    if (metrics.size() != pending_.size()) fail("training: ", metrics.size(), " metrics for ", pending_.size(), " steps");
+    for (std::size_t i = 0; i < metrics.size(); ++i) {
+      const auto count = static_cast<double>(pending_[i]);
+      loss_ += count * metrics[i].loss;
+      metric_ += count * metrics[i].metric;
+      items_ += count;
+      ++steps_;
+      if (!std::isfinite(metrics[i].loss))
+        fail("training: the loss became ", metrics[i].loss, " in epoch ", epoch, ", step ", steps_,
+             "; lower the learning rate (--lr), clip gradients (--clip-norm 1) or check the data for extreme values");
+    }
+    pending_.clear();
+  }
+  double loss() const { return items_ > 0 ? loss_ / items_ : 0; }
+  double metric() const { return items_ > 0 ? metric_ / items_ : 0; }
+
+ private:
+  std::vector<std::int64_t> pending_;
+  double loss_ = 0, metric_ = 0, items_ = 0;
+  std::int64_t steps_ = 0;
+};
+
+/// Whether `a` is a better epoch than `b`.
+bool better(const Evaluation& a, const Evaluation& b, Selection selection) {
+  if (selection == Selection::metric) {
+    const double gain = a.task == Task::classification ? a.balanced_accuracy - b.balanced_accuracy : b.mae - a.mae;
+    if (gain != 0) return gain > 0;
+  }
+  return a.loss < b.loss || (std::isnan(b.loss) && !std::isnan(a.loss));
+}
+
+void check(const FitOptions& options, const Dataset& train) {
+  require(options.epochs >= 1, "training: epochs must be at least 1, got ", options.epochs);
+  require(options.batch >= 1, "training: the batch must be at least 1, got ", options.batch);
+  require(options.patience >= 0, "training: patience must be at least 0, got ", options.patience);
+  require(train.size() >= 1 && train.targets, "training: '", train.source, "' has no items with targets");
+}
+
+}  // namespace
+
+std::string_view name(Selection selection) { return kSelections[static_cast<std::size_t>(selection)]; }
+Selection parse_selection(std::string_view name) {
+  for (std::size_t i = 0; i < kSelections.size(); ++i)
+    if (kSelections[i] == name) return static_cast<Selection>(i);
+  reject("unknown selection '", name, "': one of loss, metric, last");
+}
+
+std::vector<std::int64_t> batch_sizes(std::int64_t items, std::int64_t batch) {
+  std::vector<std::int64_t> sizes;
+  if (items >= batch) sizes.push_back(batch);
+  if (items % batch != 0) sizes.push_back(items % batch);
+  return sizes;
+}
+
+History fit(CompiledModel& model, const Dataset& train, const Dataset& validation, const Normalisation& normalisation,
+            const FitOptions& options) {
+  check(options, train);
+  const Dataset data = in_network_units(train, normalisation);
+  const Selection selection = validation.size() > 0 ? options.selection : Selection::last;
+  const double unit = metric_unit(train, normalisation);
+  model.reserve(batch_sizes(train.size(), options.batch), batch_sizes(validation.size(), options.batch));
+  LoaderOptions loading;
+  loading.batch = options.batch;
+  loading.shuffle = options.shuffle;
+  loading.seed = options.seed;
+  loading.augmentation = options.augmentation;
+  Loader loader(data, loading);
+
+  const std::int64_t steps_per_epoch = loader.batches_per_epoch(), all_steps = steps_per_epoch * options.epochs;
+  History history;
+  std::vector<NamedTensor> best_weights;
+  std::optional<Evaluation> best;
+  const auto start = Clock::now();
+  double training_seconds = 0;
+  std::int64_t step = 0, items_done = 0;
+  for (int epoch = 1; epoch <= options.epochs && history.stopped.empty(); ++epoch) {
+    const auto epoch_start = Clock::now();
+    auto last_report = epoch_start;
+    EpochMeans means;
+    float rate = 0;
+    std::int64_t in_epoch = 0, unreported = 0;
+    loader.start(static_cast<std::uint32_t>(epoch - 1));
+    while (const auto batch = loader.next()) {
+      rate = learning_rate_at(options.schedule, model.options().optimizer.learning_rate, step, all_steps);
+      model.train_step(batch->inputs, batch->targets, rate);
+      means.queued(batch->inputs.dim(0));
+      items_done += batch->inputs.dim(0);
+      ++step, ++in_epoch;
+      if (++unreported >= kStepsPerReport || in_epoch == steps_per_epoch || seconds_since(last_report) >= kSecondsPerReport) {
+        means.collect(model, epoch);
+        unreported = 0;
+        last_report = Clock::now();
+        const double speed = static_cast<double>(items_done) / (training_seconds + seconds_since(epoch_start));
+        const double left = seconds_since(start) * static_cast<double>(all_steps - step) / static_cast<double>(step);
+        if (options.on_step) options.on_step({epoch, in_epoch, steps_per_epoch, means.loss(), means.metric() * unit, speed, left});
+      }
+      if (options.should_stop && options.should_stop()) {
+        history.stopped = "interrupted";
+        break;
+      }
+    }
+    if (!history.stopped.empty()) break;
+
+    EpochRecord record;
+    record.epoch = epoch;
+    record.step = step;
+    record.learning_rate = rate;
+    record.loss = means.loss();
+    record.metric = means.metric() * unit;
+    record.seconds = seconds_since(epoch_start);
+    record.items_per_second = static_cast<double>(train.size()) / record.seconds;
+    training_seconds += record.seconds;
+    if (validation.size() > 0) record.validation = evaluate(model, validation, normalisation, options.batch);
+    record.best = selection == Selection::last || !best || better(*record.validation, *best, selection);
+    if (record.best) {
+      history.best_epoch = epoch;
+      best = record.validation;
+      best_weights = model.weights();
+    }
+    history.epochs.push_back(record);
+    if (options.on_epoch) options.on_epoch(history.epochs.back());
+    if (options.patience > 0 && epoch - history.best_epoch >= options.patience && epoch < options.epochs) history.stopped = "patience";
+  }
+  // Also where an interrupted epoch has moved the weights on.
+  if (!best_weights.empty() && history.best_epoch != options.epochs) model.set_weights(best_weights);
+  history.seconds = seconds_since(start);
+  return history;
+}
+
+}  // namespace epitaxy

@@ -1,0 +1,58 @@
+// What a training run uses where the user says nothing: a rule of the task, the kind of network and the number of training items.
+#include <algorithm>
+#include <cmath>
+
+#include "epitaxy/train/config.h"
+
+namespace epitaxy {
+
+namespace {
+
+template <class T, class U>
+void fill(std::optional<T>& value, U fallback) {
+  if (!value) value = static_cast<T>(fallback);
+}
+
+/// Epochs that bring about `steps` optimisation steps, within limits.
+int epochs_for(double steps, std::int64_t items, std::int64_t batch, int low, int high) {
+  const double per_epoch = std::ceil(static_cast<double>(items) / static_cast<double>(batch));
+  return static_cast<int>(std::clamp(std::round(steps / per_epoch), static_cast<double>(low), static_cast<double>(high)));
+}
+
+}  // namespace
+
+TrainConfig resolve(TrainConfig config, const Dataset& train) {
+  const bool images = train.inputs.shape().rank() == 4, classes = train.task == Task::classification;
+  if (config.model.empty()) config.model = images ? "crystalnet" : "mlp";
+  const bool mlp = config.model == "mlp";
+  if (mlp && config.hidden.empty()) config.hidden = {64, 64};
+  fill(config.normalise, NormaliseKind::standardise);
+  fill(config.loss, classes ? LossKind::softmax_cross_entropy : LossKind::mean_squared_error);
+  const bool cross_entropy = *config.loss == LossKind::softmax_cross_entropy;
+  if (classes != cross_entropy)
+    reject("--loss ", name(*config.loss), " does not fit a ", name(train.task), classes ? "; use softmax_cross_entropy" : "; use mean_squared_error, mean_absolute_error, huber or binary_cross_entropy");
+  if (classes) fill(config.label_smoothing, mlp ? 0.0 : 0.1);
+  if (!classes) {
+    const bool probabilities = *config.loss == LossKind::binary_cross_entropy;
+    if (probabilities && config.standardise_targets.value_or(false)) reject("binary_cross_entropy takes targets in 0..1: leave out standardise-targets");
+    fill(config.standardise_targets, !probabilities);
+  }
+
+  fill(config.batch, 32);
+  fill(config.epochs, mlp ? epochs_for(6000, train.size(), *config.batch, 10, 300) : epochs_for(1600, train.size(), *config.batch, 8, 60));
+  fill(config.optimizer, OptimizerKind::adamw);
+  fill(config.learning_rate, *config.optimizer == OptimizerKind::sgd ? 0.05 : mlp ? 1e-3 : 3e-3);
+  fill(config.weight_decay, *config.optimizer == OptimizerKind::adamw ? 0.05 : *config.optimizer == OptimizerKind::sgd ? 5e-4 : 0.0);
+  fill(config.clip_norm, 0);
+  if (*config.optimizer == OptimizerKind::sgd) {
+    fill(config.momentum, 0.9);
+    fill(config.nesterov, false);
+  }
+  fill(config.schedule, Schedule::cosine);
+  if (*config.schedule == Schedule::cosine) fill(config.warmup, 0.05);
+  fill(config.select, Selection::loss);
+  fill(config.patience, 0);
+  return config;
+}
+
+}  // namespace epitaxy

@@ -1,0 +1,235 @@
+#include "epitaxy/train/train.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+#include "epitaxy/train/safetensors.h"
+#include "train/memory_size.h"
+#if EPITAXY_HAS_CUDA
+#include "gpu/backend.h"
+#endif
+
+namespace epitaxy {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::int64_t outputs_of(const Dataset& train) {
+  if (train.task == Task::regression) return train.targets.dim(1);
+  const auto classes = static_cast<std::int64_t>(train.class_names.size());
+  if (classes < 2) reject("'", train.source, "' has ", classes, " class; a classification needs at least 2");
+  return classes;
+}
+
+Model model_of(const TrainConfig& config, const Dataset& train) {
+  const Shape input = train.inputs.shape().tail();
+  if (config.model == "mlp") return mlp(input, outputs_of(train), config.hidden);
+  return make_model(config.model, input, outputs_of(train));
+}
+
+ModelCard card_of(const TrainConfig& config, const Dataset& train) {
+  ModelCard card;
+  card.model = model_of(config, train);
+  card.input_dtype = train.inputs.dtype();
+  card.task = train.task;
+  card.loss = *config.loss;
+  card.precision = config.precision;
+  card.class_names = train.class_names;
+  card.target_names = train.target_names;
+  card.feature_names = train.feature_names;
+  card.normalisation = fit_normalisation(train, *config.normalise, config.standardise_targets.value_or(false));
+  return card;
+}
+
+CompileOptions compile_options(const TrainConfig& config, const ModelCard& card, const Dataset& train) {
+  CompileOptions options;
+  options.optimizer.kind = *config.optimizer;
+  options.optimizer.learning_rate = *config.learning_rate;
+  options.optimizer.weight_decay = *config.weight_decay;
+  options.optimizer.clip_norm = *config.clip_norm;
+  options.optimizer.momentum = config.momentum.value_or(options.optimizer.momentum);
+  options.optimizer.nesterov = config.nesterov.value_or(false);
+  options.loss = card.loss;
+  options.label_smoothing = config.label_smoothing.value_or(0.0f);
+  options.class_weights = class_weights_of(config.class_weights, train);
+  options.device = parse_device(config.device);
+  options.precision = config.precision;
+  options.input_dtype = card.input_dtype;
+  options.mean = card.normalisation.mean;
+  options.scale = card.normalisation.scale;
+  options.seed = config.seed;
+  return options;
+}
+
+FitOptions fit_options(const TrainConfig& config, const TrainObserver& observer) {
+  FitOptions options;
+  options.epochs = *config.epochs;
+  options.batch = *config.batch;
+  options.seed = config.seed;
+  options.schedule.kind = *config.schedule;
+  options.schedule.warmup = config.warmup.value_or(options.schedule.warmup);
+  options.augmentation = config.augmentation;
+  options.selection = *config.select;
+  options.patience = *config.patience;
+  options.on_step = observer.step;
+  options.should_stop = observer.should_stop;
+  return options;
+}
+
+/// Paths that still mean the same when the run is evaluated from another folder.
+std::string absolute(const std::string& data) {
+  if (data == "lattice" || data.starts_with("lattice:")) return data;
+  std::error_code error;
+  const auto path = std::filesystem::absolute(data, error);
+  return error ? data : path.lexically_normal().string();
+}
+
+std::string csv_of(const std::vector<EpochRecord>& epochs, Task task) {
+  std::ostringstream out;
+  out.precision(9);
+  const bool classes = task == Task::classification;
+  out << "epoch,step,learning_rate,loss," << (classes ? "accuracy" : "mae") << ",validation_loss,"
+      << (classes ? "validation_accuracy,validation_balanced_accuracy" : "validation_mae,validation_rmse") << ",seconds,items_per_second,best\n";
+  for (const auto& e : epochs) {
+    out << e.epoch << ',' << e.step << ',' << e.learning_rate << ',' << e.loss << ',' << e.metric << ',';
+    if (const auto& v = e.validation)
+      out << v->loss << ',' << v->metric() << ',' << (classes ? v->balanced_accuracy : v->rmse) << ',';
+    else
+      out << ",,,";
+    out << e.seconds << ',' << e.items_per_second << ',' << (e.best ? 1 : 0) << '\n';
+  }
+  return out.str();
+}
+
+std::string metrics_of(const TrainResult& result, const CompiledModel& model, std::int64_t training_items) {
+  const History& history = result.history;
+  const EpochRecord& best = history.epochs[static_cast<std::size_t>(history.best_epoch - 1)];
+  Json json{{"epochs", history.epochs.size()}, {"best_epoch", history.best_epoch}, {"steps", history.epochs.back().step}};
+  if (!history.stopped.empty()) json["stopped"] = history.stopped;
+  json["training"] = {{"items", training_items}, {"loss", best.loss}, {result.card.task == Task::classification ? "accuracy" : "mae", best.metric}};
+  if (best.validation) json["validation"] = Json::parse(to_json(*best.validation, result.card.target_names));
+  double seconds = 0;
+  for (const auto& e : history.epochs) seconds += e.seconds;
+  json["seconds"] = history.seconds;
+  json["training_seconds"] = seconds;
+  json["items_per_second"] = static_cast<double>(training_items) * static_cast<double>(history.epochs.size()) / seconds;
+  json["seed"] = result.config.seed;
+  json["device"] = result.config.device;
+  json["precision"] = std::string(name(result.config.precision));
+  json["parameters"] = model.model().parameter_count();
+  json["planned_bytes"] = model.memory().total();
+  json["version"] = EPITAXY_VERSION;
+  return json.dump(1) + "\n";
+}
+
+}  // namespace
+
+std::string memory_text(double bytes) {
+  const bool large = bytes >= 0x1p30;
+  std::ostringstream out;
+  out.precision(large || bytes < 10 * 0x1p20 ? 2 : 0);
+  out << std::fixed << bytes / (large ? 0x1p30 : 0x1p20) << (large ? " GiB" : " MiB");
+  return out.str();
+}
+
+int cuda_devices() {
+#if EPITAXY_HAS_CUDA
+  return cuda_device_count();
+#else
+  return 0;
+#endif
+}
+
+Device choose_device(const std::string& name) {
+  if (name == "auto") return cuda_devices() > 0 ? Device{DeviceKind::cuda, 0} : Device{};
+  const Device device = parse_device(name);
+  backend_of(device);  // rejects what this build or machine lacks, before any data are read
+  return device;
+}
+
+void set_threads([[maybe_unused]] int threads) {
+#if defined(_OPENMP)
+  if (threads > 0) omp_set_num_threads(threads);
+#endif
+}
+
+std::vector<float> class_weights_of(const std::string& text, const Dataset& train) {
+  if (text == "none") return {};
+  if (train.task != Task::classification) reject("class weights are for classification; leave --class-weights out");
+  const std::size_t classes = train.class_names.size();
+  std::vector<float> weights;
+  if (text == "balanced") {
+    for (const auto count : class_counts(train))
+      weights.push_back(count == 0 ? 0.0f : static_cast<float>(static_cast<double>(train.size()) / (static_cast<double>(classes) * static_cast<double>(count))));
+    return weights;
+  }
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, ',');) {
+    std::istringstream one(part);
+    float weight = 0;
+    if (!(one >> weight) || !(one >> std::ws).eof() || !(weight >= 0)) reject("--class-weights '", text, "' is none of: none, balanced, numbers like 1,2.5,1");
+    weights.push_back(weight);
+  }
+  if (weights.size() != classes) reject("--class-weights has ", weights.size(), " numbers but there are ", classes, " classes");
+  return weights;
+}
+
+void check_memory(const Model& model, const CompileOptions& options, std::int64_t batch, std::uint64_t limit) {
+  const auto need = [&](std::int64_t size) { return plan_memory(model, options, size).total() + fixed_overhead(options.device); };
+  const std::uint64_t have = limit > 0 ? limit : backend_of(options.device).free_memory();
+  const std::uint64_t needed = need(batch);
+  if (needed <= have) return;
+  std::int64_t fitting = 1;
+  while (2 * fitting < batch) fitting *= 2;
+  while (fitting >= 1 && need(fitting) > have) fitting /= 2;
+  fail("training ", model.name(), " at batch ", batch, " needs ", memory_text(static_cast<double>(needed)), " but ", memory_text(static_cast<double>(have)),
+       limit > 0 ? " are allowed (--memory-limit)" : " are free on " + name(options.device),
+       fitting >= 1 ? text("; --batch ", fitting, " fits") : std::string("; not even a batch of 1 fits, take a smaller model or smaller images"));
+}
+
+TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
+  check_free(config.out);
+  if (config.data.data.empty()) reject("no data given: --data names a folder, a CSV table or lattice:...");
+  const Device device = choose_device(config.device);
+  set_threads(config.threads);
+  const Parts parts = open_training(config.data);
+  if (observer.note)
+    for (const auto& note : parts.notes) observer.note(note);
+
+  TrainResult result;
+  result.config = resolve(config, parts.train);
+  result.config.device = name(device);
+  result.config.data.data = absolute(config.data.data);
+  check_augmentation(result.config.augmentation, parts.train);
+  result.card = card_of(result.config, parts.train);
+  const CompileOptions options = compile_options(result.config, result.card, parts.train);
+  check_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()), config.memory_limit);
+
+  CompiledModel model(result.card.model, options);
+  RunDirectory run(config.out);
+  result.run = run.path();
+  run.write("config.yaml", to_yaml(result.config));
+  if (observer.begin) observer.begin(result.config, result.card, parts.train.size(), parts.validation.size());
+  FitOptions fitting = fit_options(result.config, observer);
+  std::vector<EpochRecord> epochs;
+  fitting.on_epoch = [&](const EpochRecord& record) {
+    epochs.push_back(record);
+    run.write("metrics.csv", csv_of(epochs, parts.train.task));
+    if (observer.epoch) observer.epoch(record);
+  };
+  result.history = fit(model, parts.train, parts.validation, result.card.normalisation, fitting);
+  if (result.history.best_epoch == 0) fail("interrupted before the first epoch was finished; nothing was kept");
+  write_safetensors(run.file("weights.safetensors"), model.weights(), {{"format", "epitaxy"}, {"version", EPITAXY_VERSION}});
+  run.write("model.json", result.card.to_json());
+  run.write("metrics.json", metrics_of(result, model, parts.train.size()));
+  run.keep();
+  return result;
+}
+
+}  // namespace epitaxy
