@@ -39,17 +39,17 @@ std::vector<double> numbers(const Tensor& tensor);
 ::testing::AssertionResult close(const Tensor& got, const Tensor& want, double absolute, double relative = 0);
 /// Bitwise equality.
 ::testing::AssertionResult same(const Tensor& got, const Tensor& want);
-/// `got` against the reference by the operation's own tolerance, for every output; `skip` lists outputs not compared.
-/// Refuses references that are all zero (vacuous) unless `allow_zero`.
+/// `got` against the reference by the operation's own tolerance, for every output. Refuses references that are all zero (vacuous)
+/// unless `allow_zero`, and references with a NaN unless `allow_nan`: then a NaN is met by a NaN alone.
 ::testing::AssertionResult meets_tolerance(const Operation& operation, const std::vector<Tensor>& cpu_inputs, const std::vector<Tensor>& got,
-                                           bool allow_zero = false);
+                                           bool allow_zero = false, bool allow_nan = false);
 
 /// Runs on a device with CPU inputs: copies there, with guard bytes around every output and the workspace, which start as NaN;
-/// runs twice and demands the same bits; answers CPU copies.
+/// runs twice, and once in place where the operation allows it, and demands the same bits; answers CPU copies.
 std::vector<Tensor> run_on(Device device, const Operation& operation, const std::vector<Tensor>& cpu_inputs, bool reference = false);
 
 /// The whole check of one case: on every device, result against reference within tolerance. SCOPED_TRACE the case yourself.
-void check_devices(const Operation& operation, const std::vector<Tensor>& cpu_inputs, bool allow_zero = false);
+void check_devices(const Operation& operation, const std::vector<Tensor>& cpu_inputs, bool allow_zero = false, bool allow_nan = false);
 
 /// Central finite differences on the reference: for output `output` of `operation`, weights it by a seeded random tensor, and compares
 /// d(sum)/d(input i) with what the operation's gradient rule gives (through `differentiate`, run by the reference). fp32 inputs.
