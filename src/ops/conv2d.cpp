@@ -6,8 +6,7 @@
 
 #include "epitaxy/ops/reduce.h"
 #include "ops/dispatch.h"
-#if EPITAXY_HAS_ONEDNN && __has_include("cpu/conv2d.h")
-#define EPITAXY_CPU_CONV2D 1
+#if EPITAXY_HAS_ONEDNN
 #include "cpu/conv2d.h"
 #endif
 
@@ -106,13 +105,13 @@ class Conv2d final : public Operation {
     return {};
   }
   std::shared_ptr<Prepared> prepare([[maybe_unused]] std::span<const TensorSpec> inputs, [[maybe_unused]] const Context& context) const override {
-#if EPITAXY_CPU_CONV2D
+#if EPITAXY_HAS_ONEDNN
     if (context.device().kind == DeviceKind::cpu && !context.reference) return cpu_prepare_conv2d(pass_, problem(inputs));
 #endif
     return nullptr;
   }
   std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context& context, [[maybe_unused]] const Prepared* prepared) const override {
-#if EPITAXY_CPU_CONV2D
+#if EPITAXY_HAS_ONEDNN
     if (prepared) return cpu_conv2d_workspace_bytes(*prepared);
 #endif
     if (context.device().kind == DeviceKind::cpu) return 0;
@@ -186,7 +185,7 @@ void Conv2d::run(const Call& call) const {
   (pass_ == Conv2dPass::filter_gradient ? args.dy : args.filter) = call.inputs[1].data();
   if (d.bias) args.bias = call.inputs[2].as<float>();
   args.result = call.outputs[0].data();
-#if EPITAXY_CPU_CONV2D
+#if EPITAXY_HAS_ONEDNN
   if (call.prepared) return cpu_run_conv2d(*call.prepared, args, call.workspace.data());
 #endif
   if (call.context.device().kind != DeviceKind::cpu) {

@@ -1,0 +1,222 @@
+// How the two factors of a convolution, seen as a matrix product, reach shared memory. A tile lies there as lines of contiguous
+// elements: [rows or columns][reduction] where memory is contiguous along the reduction, else [reduction][rows or columns].
+#pragma once
+
+#include "kernels/conv2d.h"
+#include "kernels/device/ptx.cuh"
+
+namespace epitaxy::EPITAXY_WORLD {
+
+/// A Conv2dProblem in 32 bits, which its launcher has checked to suffice; element offsets are 64-bit.
+struct ConvGeometry {
+  int height, width, channels;          // x
+  int out_height, out_width, outputs;   // y
+  int rows, columns;                    // filter
+  int stride_y, stride_x, dilation_y, dilation_x, top, left;
+  int group_inputs, group_outputs;
+  int wraps_above, wraps_below, wraps_left, wraps_right;  // periods that the padding reaches into; 0 for zero padding
+  bool wrap_y, wrap_x;
+};
+
+/// A pixel whose window is read: offset of its image (and group), -1 for none, and the window's origin.
+struct ConvRow {
+  std::int64_t image;
+  int y, x;
+};
+
+/// A filter row (column) and what it adds to the window's origin.
+struct ConvTap {
+  int offset, filter;
+};
+
+__device__ __forceinline__ int wrapped(int at, int size) {
+  while (at < 0) at += size;
+  while (at >= size) at -= size;
+  return at;
+}
+
+/// kVec elements to shared memory, zeros where !valid: asynchronous from 4 bytes on.
+template <int kVec, class T>
+__device__ __forceinline__ void copy_elements(T* shared, const T* global, bool valid) {
+  if constexpr (kVec * sizeof(T) >= 4)
+    cp_async<static_cast<int>(kVec * sizeof(T))>(shared, global, valid);
+  else
+    *shared = valid ? *global : T{};
+}
+
+/// Which elements of a tile of `lines` x `length` a thread copies: kVec in each of every kStep-th line.
+template <class T_, int kThreads, int kLines_, int kLength_, int kPitch_, int kVec_>
+struct CopyShape {
+  using T = T_;
+  static constexpr int kLines = kLines_, kLength = kLength_, kPitch = kPitch_, kVec = kVec_;
+  static constexpr int kPerLine = kLength / kVec, kStep = kThreads / kPerLine, kPasses = kLines / kStep;
+  static constexpr int kUnroll = kPasses < 8 ? kPasses : 8;
+  static_assert(kLength % kVec == 0 && kThreads % kPerLine == 0 && kLines % kStep == 0);
+  __device__ __forceinline__ static int line() { return static_cast<int>(threadIdx.x) / kPerLine; }
+  __device__ __forceinline__ static int column() { return static_cast<int>(threadIdx.x) % kPerLine * kVec; }
+};
+
+/// A plain matrix; the reduction runs along its lines' index (kAcross) or along a line.
+template <class Copy, bool kAcross>
+struct MatrixLoader {
+  using T = typename Copy::T;
+  const T *matrix, *element;
+  std::int64_t pitch;
+  int lines_left, columns_left;
+  __device__ MatrixLoader(const T* matrix_, std::int64_t pitch_, int first_line, int line_end, int first_column, int column_end)
+      : matrix(matrix_), element(matrix_ + (first_line + Copy::line()) * pitch_ + first_column + Copy::column()), pitch(pitch_),
+        lines_left(line_end - first_line - Copy::line()), columns_left(column_end - first_column - Copy::column()) {}
+  __device__ __forceinline__ void load(T* tile) {
+    T* shared = tile + Copy::line() * Copy::kPitch + Copy::column();
+#pragma unroll Copy::kUnroll
+    for (int pass = 0; pass < Copy::kPasses; ++pass) {
+      const bool valid = pass * Copy::kStep < lines_left && columns_left > 0;
+      copy_elements<Copy::kVec>(shared + pass * Copy::kStep * Copy::kPitch, valid ? element + pass * Copy::kStep * pitch : matrix, valid);
+    }
+    if constexpr (kAcross) {
+      lines_left -= Copy::kLines;
+      element += Copy::kLines * pitch;
+    } else {
+      columns_left -= Copy::kLength;
+      element += Copy::kLength;
+    }
+  }
+};
+
+/// A position in (vertical tap, horizontal tap, channel), the reduction of the forward pass and of the input gradient.
+struct TapCursor {
+  int channel, x = 0, y = 0;
+  __device__ explicit TapCursor(int first) : channel(first) {}
+  __device__ __forceinline__ void settle(int channels, int count_x) {
+    while (channel >= channels) {
+      channel -= channels;
+      if (++x >= count_x) {
+        x = 0;
+        ++y;
+      }
+    }
+  }
+};
+
+/// The windows of the tile's pixels, of x (forward) or of dy (input gradient): lines are pixels, the reduction (tap, channel) runs along.
+template <class Copy, bool kForward>
+struct WindowLoader {
+  using T = typename Copy::T;
+  static constexpr bool kKeepRows = Copy::kPasses <= 4 && sizeof(T) == 2;  // in registers
+  const ConvGeometry& g;  // in constant memory
+  const T* image;
+  const ConvRow* rows;
+  const ConvTap *taps_y, *taps_x;
+  int count_y, count_x;
+  TapCursor at{Copy::column()};
+  ConvRow kept[kKeepRows ? Copy::kPasses : 1];
+  __device__ WindowLoader(const ConvGeometry& geometry, const T* image_, const ConvRow* rows_, const ConvTap* taps_y_, const ConvTap* taps_x_,
+                          int count_y_, int count_x_)
+      : g(geometry), image(image_), rows(rows_ + Copy::line()), taps_y(taps_y_), taps_x(taps_x_), count_y(count_y_), count_x(count_x_) {
+    at.settle(channels(), count_x);
+    if constexpr (kKeepRows)
+#pragma unroll
+      for (int pass = 0; pass < Copy::kPasses; ++pass) kept[pass] = rows[pass * Copy::kStep];
+  }
+  __device__ __forceinline__ int height() const { return kForward ? g.height : g.out_height; }
+  __device__ __forceinline__ int width() const { return kForward ? g.width : g.out_width; }
+  __device__ __forceinline__ int channels() const { return kForward ? g.group_inputs : g.group_outputs; }
+  __device__ __forceinline__ void load(T* tile) {
+    T* shared = tile + Copy::line() * Copy::kPitch + Copy::column();
+    const bool live = at.y < count_y;
+    const int offset_y = live ? taps_y[at.y].offset : 0, offset_x = live ? taps_x[at.x].offset : 0;
+#pragma unroll Copy::kUnroll
+    for (int pass = 0; pass < Copy::kPasses; ++pass) {
+      ConvRow row;
+      if constexpr (kKeepRows) row = kept[pass];
+      else row = rows[pass * Copy::kStep];
+      int y = row.y + offset_y, x = row.x + offset_x;
+      if (kForward && g.wrap_y) y = wrapped(y, g.height);
+      if (kForward && g.wrap_x) x = wrapped(x, g.width);
+      const bool valid = live && row.image >= 0 && static_cast<unsigned>(y) < static_cast<unsigned>(height()) && static_cast<unsigned>(x) < static_cast<unsigned>(width());
+      const std::int64_t element = row.image + static_cast<std::int64_t>(y * width() + x) * (kForward ? g.channels : g.outputs) + at.channel;
+      copy_elements<Copy::kVec>(shared + pass * Copy::kStep * Copy::kPitch, valid ? image + element : image, valid);
+    }
+    at.channel += Copy::kLength;
+    at.settle(channels(), count_x);
+  }
+};
+
+/// The filter for the input gradient: lines are (tap, output channel), the reduction; along them lie the group's input channels.
+template <class Copy>
+struct FilterLoader {
+  using T = typename Copy::T;
+  const ConvGeometry& g;
+  const T* filter;  // of the group's first output
+  const ConvTap *taps_y, *taps_x;
+  int count_y, count_x, column;
+  TapCursor at{Copy::line()};
+  __device__ FilterLoader(const ConvGeometry& geometry, const T* filter_, const ConvTap* taps_y_, const ConvTap* taps_x_, int count_y_, int count_x_,
+                          int first_column)
+      : g(geometry), filter(filter_), taps_y(taps_y_), taps_x(taps_x_), count_y(count_y_), count_x(count_x_), column(first_column + Copy::column()) {
+    at.settle(g.group_outputs, count_x);
+  }
+  __device__ __forceinline__ void load(T* tile) {
+    T* shared = tile + Copy::line() * Copy::kPitch + Copy::column();
+#pragma unroll Copy::kUnroll
+    for (int pass = 0; pass < Copy::kPasses; ++pass) {
+      const bool valid = at.y < count_y && column < g.group_inputs;
+      const T* element = filter;
+      if (valid) {
+        const int tap = (at.channel * g.rows + taps_y[at.y].filter) * g.columns + taps_x[at.x].filter;
+        element += static_cast<std::int64_t>(tap) * g.group_inputs + column;
+      }
+      copy_elements<Copy::kVec>(shared + pass * Copy::kStep * Copy::kPitch, element, valid);
+      at.channel += Copy::kStep;
+      at.settle(g.group_outputs, count_x);
+    }
+  }
+};
+
+/// The windows for the filter gradient: lines are pixels, the reduction; along them lie (filter row, filter column, channel).
+template <class Copy>
+struct PixelLoader {
+  using T = typename Copy::T;
+  const ConvGeometry& g;
+  const T* image;  // of the current pixel's item, group's first channel
+  int left, p, q;  // pixels still to read, position of the current one
+  int channel, offset_y, offset_x;
+  bool inside;  // the column exists
+  __device__ PixelLoader(const T* x, const ConvGeometry& geometry, int first_pixel, int end_pixel, int first_column) : g(geometry) {
+    const int column = first_column + Copy::column();
+    inside = column < g.rows * g.columns * g.group_inputs;
+    channel = column % g.group_inputs;
+    const int tap = column / g.group_inputs;
+    offset_y = tap / g.columns * g.dilation_y - g.top;
+    offset_x = tap % g.columns * g.dilation_x - g.left;
+    const int pixel = first_pixel + Copy::line();
+    left = end_pixel - pixel;
+    q = pixel % g.out_width;
+    p = pixel / g.out_width % g.out_height;
+    image = x + static_cast<std::int64_t>(pixel / g.out_width / g.out_height) * item();
+  }
+  __device__ __forceinline__ std::int64_t item() const { return static_cast<std::int64_t>(g.height * g.width) * g.channels; }
+  __device__ __forceinline__ void load(T* tile) {
+    T* shared = tile + Copy::line() * Copy::kPitch + Copy::column();
+#pragma unroll Copy::kUnroll
+    for (int pass = 0; pass < Copy::kPasses; ++pass) {
+      int y = p * g.stride_y + offset_y, x = q * g.stride_x + offset_x;
+      if (g.wrap_y) y = wrapped(y, g.height);
+      if (g.wrap_x) x = wrapped(x, g.width);
+      const bool valid = inside && left > 0 && static_cast<unsigned>(y) < static_cast<unsigned>(g.height) && static_cast<unsigned>(x) < static_cast<unsigned>(g.width);
+      const std::int64_t element = static_cast<std::int64_t>(y * g.width + x) * g.channels + channel;
+      copy_elements<Copy::kVec>(shared + pass * Copy::kStep * Copy::kPitch, valid ? image + element : image, valid);
+      left -= Copy::kStep;
+      q += Copy::kStep;
+      while (q >= g.out_width) {
+        q -= g.out_width;
+        if (++p == g.out_height) {
+          p = 0;
+          image += item();
+        }
+      }
+    }
+  }
+};
+
+}  // namespace epitaxy::EPITAXY_WORLD
