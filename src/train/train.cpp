@@ -2,12 +2,8 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <thread>
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
-
+#include "cpu/threads.h"
 #include "epitaxy/train/safetensors.h"
 #include "train/memory_size.h"
 #if EPITAXY_HAS_CUDA
@@ -153,10 +149,8 @@ Device choose_device(const std::string& name) {
   return device;
 }
 
-void set_threads([[maybe_unused]] int threads) {
-#if defined(_OPENMP)
-  if (threads > 0) omp_set_num_threads(threads);
-#endif
+void set_threads(int threads) {
+  if (threads > 0) set_cpu_threads(threads);
 }
 
 std::vector<float> class_weights_of(const std::string& text, const Dataset& train) {

@@ -1,0 +1,54 @@
+// The `epitaxy` command. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted. Errors are one line on stderr.
+#include <iostream>
+#include <new>
+
+#include "cli/cli.h"
+
+namespace {
+
+/// One line, whatever a library put into its message.
+int report(std::string message, int code) {
+  for (char& c : message)
+    if (c == '\n' || c == '\r') c = ' ';
+  std::cout.flush();
+  std::cerr << "epitaxy: " << message << std::endl;
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace epitaxy;
+  try {
+    CLI::App app{"Epitaxy trains neural networks on crystal images, spectra and property tables.", "epitaxy"};
+    app.set_version_flag("--version", "epitaxy " EPITAXY_VERSION);
+    app.require_subcommand(1);
+    app.footer(
+        "Examples:\n"
+        "  epitaxy train --data lattice:count=4000,size=64 --out demo\n"
+        "  epitaxy evaluate --run demo --split test --json\n"
+        "  epitaxy predict --run demo image.png\n"
+        "  epitaxy train --help");
+    cli::add_train(app);
+    cli::add_evaluate(app);
+    cli::add_predict(app);
+    cli::add_plan(app);
+    cli::add_simulate(app);
+    cli::add_info(app);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+      return report(std::string(error.what()) + " (see epitaxy --help)", 2);
+    }
+    return 0;
+  } catch (const Error& error) {
+    return report(error.what(), error.exit_code());
+  } catch (const cli::Interrupted& error) {
+    return report(error.what(), 130);
+  } catch (const std::bad_alloc&) {
+    return report("out of memory: take a smaller --batch, a smaller model, or a machine with more memory", 1);
+  } catch (const std::exception& error) {
+    return report(error.what(), 1);
+  }
+}

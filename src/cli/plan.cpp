@@ -1,0 +1,151 @@
+// epitaxy plan
+#include <charconv>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "cli/cli.h"
+#include "train/memory_size.h"
+
+namespace epitaxy::cli {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct PlanCommand {
+  TrainConfig config;
+  std::string data, input, precision = "fp32", dtype = "uint8", optimizer = "adamw";
+  std::vector<std::string> target, features;
+  std::int64_t classes = 0, batch = 32;
+  bool predict = false, json = false;
+};
+
+/// "64x64x1" or "13".
+Shape parse_input(const std::string& text) {
+  std::vector<std::int64_t> dims;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, 'x');) {
+    std::int64_t size = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), size);
+    if (error != std::errc() || end != part.data() + part.size() || size < 1 || size > (1 << 20))
+      reject("--input '", text, "' is neither HxWxC (64x64x1) nor a number of features (13)");
+    dims.push_back(size);
+  }
+  if (dims.size() == 2) dims.push_back(1);  // one channel
+  if (dims.size() != 1 && dims.size() != 3) reject("--input '", text, "' is neither HxWxC (64x64x1) nor a number of features (13)");
+  return Shape(std::span<const std::int64_t>(dims));
+}
+
+struct Planned {
+  Model model{Shape{1}};
+  CompileOptions options;
+};
+
+/// Shape, type and outputs, from the data or as given.
+Planned describe(const PlanCommand& command) {
+  Planned planned;
+  Shape input;
+  std::int64_t outputs = command.classes;
+  bool classification = true;
+  if (!command.data.empty()) {
+    require(command.input.empty() && command.classes == 0, "--data says what --input and --classes would; leave them out");
+    DataOptions options;
+    options.data = command.data;
+    options.target = command.target;
+    options.features = command.features;
+    const Dataset train = open_training(options).train;
+    input = train.inputs.shape().tail();
+    planned.options.input_dtype = train.inputs.dtype();
+    classification = train.task == Task::classification;
+    outputs = classification ? static_cast<std::int64_t>(train.class_names.size()) : train.targets.dim(1);
+  } else {
+    require(!command.input.empty() && command.classes >= 1, "give --data PATH, or --input HxWxC and --classes N");
+    input = parse_input(command.input);
+    planned.options.input_dtype = input.rank() == 1 ? DType::fp32 : parse_dtype(command.dtype);
+    classification = outputs > 1;
+  }
+  const std::string name = command.config.model.empty() ? (input.rank() == 3 ? "crystalnet" : "mlp") : command.config.model;
+  planned.model = name == "mlp" && !command.config.hidden.empty() ? mlp(input, outputs, command.config.hidden) : make_model(name, input, outputs);
+  planned.options.loss = classification ? LossKind::softmax_cross_entropy : LossKind::mean_squared_error;
+  planned.options.mean.assign(static_cast<std::size_t>(input[-1]), 0.0f);
+  planned.options.scale.assign(static_cast<std::size_t>(input[-1]), 1.0f);
+  planned.options.optimizer.kind = parse_optimizer(command.optimizer);
+  planned.options.device = choose_device(command.config.device);
+  planned.options.precision = parse_precision(command.precision);
+  planned.options.training = !command.predict;
+  return planned;
+}
+
+void print_json(const Planned& planned, const std::vector<PlanRow>& rows, const MemorySummary& memory, std::size_t overhead, std::int64_t batch) {
+  Json json{{"model", planned.model.name()}, {"batch", batch}, {"parameters", planned.model.parameter_count()}, {"layers", Json::array()}};
+  for (const auto& row : rows)
+    json["layers"].push_back({{"name", row.name},
+                              {"kind", row.kind},
+                              {"details", row.details},
+                              {"output", std::vector<std::int64_t>(row.output.dims().begin(), row.output.dims().end())},
+                              {"parameters", row.parameters},
+                              {"forward_flops", row.forward_flops},
+                              {"training_flops", row.training_flops},
+                              {"bytes", row.bytes}});
+  json["memory"] = {{"parameters", memory.parameters}, {"gradients", memory.gradients}, {"optimizer", memory.optimizer}, {"states", memory.states},
+                    {"arena", memory.arena},           {"slots", memory.slots},         {"total", memory.total()},       {"fixed_overhead", overhead}};
+  std::cout << json.dump() << std::endl;
+}
+
+void print_text(const Planned& planned, const std::vector<PlanRow>& rows, const MemorySummary& memory, std::size_t overhead, std::int64_t batch) {
+  double forward = 0, training = 0, bytes = 0;
+  std::vector<std::vector<std::string>> table{{"layer", "kind", "options", "output", "parameters", "MFLOP", "MFLOP train", "MB"}};
+  for (const auto& row : rows) {
+    table.push_back({row.name, row.kind, row.details, text(row.output), std::to_string(row.parameters), short_number(row.forward_flops / 1e6),
+                     short_number(row.training_flops / 1e6), short_number(row.bytes / 1e6)});
+    forward += row.forward_flops;
+    training += row.training_flops;
+    bytes += row.bytes;
+  }
+  table.push_back({"total", "", "", "", std::to_string(planned.model.parameter_count()), short_number(forward / 1e6), short_number(training / 1e6),
+                   short_number(bytes / 1e6)});
+  std::cout << planned.model.name() << ", batch " << batch << ", " << name(planned.options.precision) << " on " << name(planned.options.device)
+            << (planned.options.training ? ", training\n" : ", prediction\n");
+  print_table(table);
+  const auto part = [](const char* label, std::size_t size) { return label + memory_text(static_cast<double>(size)); };
+  std::cout << part("memory: ", memory.total()) << " (" << part("parameters ", memory.parameters) << ", " << part("gradients ", memory.gradients) << ", "
+            << part("optimizer ", memory.optimizer) << ", " << part("states ", memory.states) << ", " << part("activations and workspace ", memory.arena)
+            << ", " << part("input slots ", memory.slots) << ")\n"
+            << part("and about ", overhead) << " for the program and its libraries; the data come on top" << std::endl;
+}
+
+void run(const PlanCommand& command) {
+  const Planned planned = describe(command);
+  const auto rows = plan_rows(planned.model, planned.options, command.batch);
+  const MemorySummary memory = plan_memory(planned.model, planned.options, command.batch);
+  const std::size_t overhead = fixed_overhead(planned.options.device);
+  (command.json ? print_json : print_text)(planned, rows, memory, overhead, command.batch);
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app) {
+  const auto command = std::make_shared<PlanCommand>();
+  CLI::App* plan = app.add_subcommand("plan", "Layers, shapes, parameters, FLOPs, bytes and memory of a network, without training it");
+  plan->add_option("--model", command->config.model, "crystalnet, resnet18 or mlp")->type_name("NAME");
+  plan->add_option("--hidden", command->config.hidden, "mlp: units of the hidden layers")->type_name("UNITS,...")->delimiter(',');
+  plan->add_option("--data", command->data, "takes shapes and classes from data, as for train")->type_name("PATH");
+  plan->add_option("--target", command->target, "tables: the target columns")->type_name("COLUMN,...")->delimiter(',');
+  plan->add_option("--features", command->features, "tables: the input columns")->type_name("COLUMN,...")->delimiter(',');
+  plan->add_option("--input", command->input, "or: shape of one item, HxWxC or a number of features")->type_name("SHAPE");
+  plan->add_option("--classes", command->classes, "with --input: classes, or 1 for one value")->type_name("N")->check(CLI::Range(1, 1 << 24));
+  plan->add_option("--dtype", command->dtype, "with --input: uint8, uint16 or fp32 images; default uint8")->type_name("NAME");
+  plan->add_option("--batch", command->batch, "items per step; default 32")->type_name("N")->check(CLI::Range(1, 1 << 24));
+  plan->add_option("--optimizer", command->optimizer, "sgd, adam or adamw; default adamw")->type_name("NAME");
+  plan->add_option("--precision", command->precision, "fp32, tf32, bf16 or fp16")->type_name("NAME");
+  plan->add_option("--device", command->config.device, "auto, cpu, cuda, ...")->type_name("NAME");
+  plan->add_flag("--predict", command->predict, "plan prediction instead of training");
+  plan->add_flag("--json", command->json, "one JSON object");
+  plan->footer(
+      "Examples:\n"
+      "  epitaxy plan --model resnet18 --input 128x128x1 --classes 5 --batch 16\n"
+      "  epitaxy plan --data images/ --batch 64 --precision bf16");
+  plan->callback([command] { run(*command); });
+}
+
+}  // namespace epitaxy::cli
