@@ -28,6 +28,8 @@ void run_grid(const LaunchShape& shape, void (*thread)(const void*), const void*
 }
 
 namespace {
+struct Stopped {};  // thrown through a kernel whose launch has failed
+
 bool same(Site a, Site b) { return a.line == b.line && (a.file == b.file || std::string_view(a.file) == b.file); }
 }  // namespace
 
@@ -118,6 +120,7 @@ void Scheduler::prepare(Crew& crew) {
 
 void Scheduler::run_block(std::uint64_t block, Crew& crew) {
   crew_ = &crew;
+  ++crew.blocks;
   blockIdx = {static_cast<unsigned>(block % gridDim.x), static_cast<unsigned>(block / gridDim.x % gridDim.y),
               static_cast<unsigned>(block / gridDim.x / gridDim.y)};
   crew_->shared.begin_block(shape_.dynamic_shared);
@@ -190,14 +193,14 @@ Fiber* Scheduler::fiber_for(Thread& thread) {
 void Scheduler::begin(Thread& thread) {
   threadIdx = thread.index;
   tsan_acquire(&launch_begin_);
-  tsan_acquire(&crew_->end);
+  tsan_acquire(&crew_->end[(crew_->blocks + 1) % 2]);  // the crew's block before this one
 }
 
 void Scheduler::finish(Thread& thread) {
   land_copies(thread, true, 0);
   thread.finished = true;
   ++finished_;
-  tsan_release(&crew_->end);
+  tsan_release(&crew_->end[crew_->blocks % 2]);
   tsan_release(&launch_end_);
 }
 
@@ -208,15 +211,17 @@ void Scheduler::work() {
     Thread& self = *running_;
     Fiber& fiber = *self.fiber;
     begin(self);
+    Thread* next = nullptr;
     try {
       body_(closure_);
+      finish(self);
+      next = choose();
+      if (!next && finished_ < count_) stop(describe_deadlock());
+    } catch (const Stopped&) {
     } catch (...) {
       exception_ = std::current_exception();
     }
-    if (exception_) Fiber::switch_to(fiber, launcher_);  // outside the handler, which would stay open for ever
-    finish(self);
-    Thread* next = choose();
-    if (!next && finished_ < count_) stop(describe_deadlock());
+    if (exception_ || !message_.empty()) Fiber::switch_to(fiber, launcher_);  // outside the handler, which would stay open for ever
     if (next && !next->fiber && !kThreadSanitizer) {
       next->fiber = &fiber;
       running_ = next;
@@ -249,12 +254,8 @@ void Scheduler::suspend() {
 }
 
 void Scheduler::stop(const std::string& message) {
-  {
-    const Muted muted;
-    message_ = text(shape_.kernel, ": ", message, " [", epitaxy::describe(options_), "]");
-  }
-  Fiber::switch_to(*running_->fiber, launcher_);
-  std::terminate();  // the fiber is restarted, never continued
+  message_ = text(shape_.kernel, ": ", message, " [", epitaxy::describe(options_), "]");
+  throw Stopped{};
 }
 
 // After an error threads are suspended in the middle of kernels: their stacks are used anew from the top.

@@ -61,9 +61,10 @@ struct Crew {
   std::vector<Fiber*> idle;
   std::vector<Thread> threads = std::vector<Thread>(kMaxThreads);
   SharedMemory shared;
-  // TSan's clocks: end of the crew's last block; barriers in turns, so that a thread already at the next one orders nothing now;
-  // __syncwarps by warp, lowest lane and turn.
-  char end = 0;
+  // TSan's clocks, used in turns so that a thread already at the next meeting orders nothing at this one: end of a block, barriers,
+  // __syncwarps by warp and lowest lane.
+  std::array<char, 2> end{};
+  unsigned blocks = 0;
   std::array<char, 2> barrier{};
   std::array<std::array<std::array<char, 2>, 32>, kMaxWarps> syncwarp{};
 };
@@ -90,7 +91,7 @@ class Scheduler {
   }
   /// Lets other threads run until the running one is ready and chosen again.
   void suspend();
-  /// Ends the launch with that message; never returns.
+  /// Ends the launch with that message: leaves the kernel by an exception that work() catches, so that nothing on the stack leaks.
   [[noreturn]] void stop(const std::string& message);
   std::uint64_t random();
 
