@@ -35,14 +35,11 @@ Image read_bmp(const std::string& path) {
   // A palette holds blue, green, red and a spare byte per entry; indices beyond its end are damage.
   const std::uint8_t* palette = &bytes[14] + header;
   std::uint64_t entries = 0;
-  bool gray = bits <= 8;
   if (bits <= 8) {
     entries = little32(&bytes[46]) ? little32(&bytes[46]) : 1u << bits;
     if (entries > (1u << bits) || 14 + header + 4 * entries > bytes.size()) fail("'", path, "' has a damaged palette; replace the file");
-    for (std::uint64_t i = 0; i < entries; ++i) gray = gray && palette[4 * i] == palette[4 * i + 1] && palette[4 * i] == palette[4 * i + 2];
   }
-  const std::int64_t channels = gray ? 1 : 3;
-  Tensor pixels = allocate_host({DType::uint8, {static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns), channels}}, path);
+  Tensor pixels = allocate_host({DType::uint8, {static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns), 3}}, path);
   auto* to = pixels.as<std::uint8_t>();
   for (std::uint64_t y = 0; y < rows; ++y) {
     const std::uint8_t* row = &bytes[start] + (height > 0 ? rows - 1 - y : y) * row_bytes;  // positive height: bottom row first
@@ -53,14 +50,10 @@ Image read_bmp(const std::string& path) {
         if (index >= entries) fail("'", path, "' is damaged: colour ", index, " of a palette of ", entries, "; replace the file");
         color = palette + 4 * index;
       }
-      if (!gray) {
-        *to++ = color[2];
-        *to++ = color[1];
-      }
-      *to++ = color[0];
+      for (const int c : {2, 1, 0}) *to++ = color[c];
     }
   }
-  return {pixels, 1};
+  return {bits <= 8 ? gray_where_equal(pixels) : pixels, 1};
 }
 
 }  // namespace epitaxy

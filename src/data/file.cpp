@@ -91,6 +91,13 @@ Tensor keep_channels(const Tensor& pixels, std::int64_t channels) {
   return kept;
 }
 
+Tensor gray_where_equal(const Tensor& pixels) {
+  const auto values = pixels.span<std::uint8_t>();
+  for (std::size_t i = 0; i < values.size(); i += 3)
+    if (values[i] != values[i + 1] || values[i] != values[i + 2]) return pixels;
+  return keep_channels(pixels, 1);
+}
+
 namespace {
 template <class T>
 bool opaque(const Tensor& pixels, T full) {

@@ -30,6 +30,9 @@ void check_claim(const std::string& path, std::uint64_t width, std::uint64_t hei
 /// [H, W, channels] of the first `channels` of [H, W, all].
 Tensor keep_channels(const Tensor& pixels, std::int64_t channels);
 
+/// [H, W, 1] of uint8 [H, W, 3] where red, green and blue agree in every pixel; else the pixels as they are.
+Tensor gray_where_equal(const Tensor& pixels);
+
 /// Drops the last channel of [H, W, 2 or 4], alpha, where it is opaque throughout; fails where it is not.
 Tensor drop_alpha(const Tensor& pixels, const std::string& path);
 

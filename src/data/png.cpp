@@ -24,7 +24,6 @@ struct PngRead {
   std::size_t size = 0, at = 0;
   png_uint_32 width = 0, height = 0;
   int bits = 0, color = 0;
-  bool gray_palette = false;
   char message[160] = "";
 
   PngRead() = default;
@@ -55,12 +54,6 @@ bool read_png_header(PngRead& state) {
   png_read_info(state.png, state.info);
   png_get_IHDR(state.png, state.info, &state.width, &state.height, &state.bits, &state.color, nullptr, nullptr, nullptr);
   if (state.color == PNG_COLOR_TYPE_PALETTE) {
-    png_colorp palette = nullptr;
-    int entries = 0;
-    png_get_PLTE(state.png, state.info, &palette, &entries);
-    state.gray_palette = true;
-    for (int i = 0; i < entries; ++i)
-      if (palette[i].red != palette[i].green || palette[i].red != palette[i].blue) state.gray_palette = false;
     png_set_palette_to_rgb(state.png);
   } else if (state.color == PNG_COLOR_TYPE_GRAY && state.bits < 8) {
     png_set_expand_gray_1_2_4_to_8(state.png);
@@ -134,7 +127,7 @@ Image read_png(const std::string& path) {
   std::vector<png_bytep> rows = rows_of(pixels);
   if (!read_png_rows(state, rows.data())) fail("'", path, "' is damaged or truncated: ", state.message, "; replace the file");
   if (channels == 2 || channels == 4) pixels = drop_alpha(pixels, path);
-  if (state.gray_palette) pixels = keep_channels(pixels, 1);
+  if (state.color == PNG_COLOR_TYPE_PALETTE) pixels = gray_where_equal(pixels);
   return {pixels, 1};
 }
 

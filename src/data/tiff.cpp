@@ -102,17 +102,14 @@ Tensor apply_palette(TIFF* tiff, const Tensor& indices, const Layout& layout, co
   std::uint16_t* table[3] = {};
   if (!TIFFGetField(tiff, TIFFTAG_COLORMAP, &table[0], &table[1], &table[2])) damaged(path);
   const std::size_t entries = std::size_t{1} << layout.bits;
-  bool gray = true, bytes_only = true;  // some writers store 0..255 in the 16-bit table
-  for (std::size_t i = 0; i < entries; ++i) {
-    gray = gray && table[0][i] == table[1][i] && table[0][i] == table[2][i];
+  bool bytes_only = true;  // some writers store 0..255 in the 16-bit table
+  for (std::size_t i = 0; i < entries; ++i)
     for (const auto* one : table) bytes_only = bytes_only && one[i] < 256;
-  }
-  const std::int64_t channels = gray ? 1 : 3;
-  Tensor pixels = allocate_host({DType::uint8, {indices.dim(0), indices.dim(1), channels}}, path);
+  Tensor pixels = allocate_host({DType::uint8, {indices.dim(0), indices.dim(1), 3}}, path);
   auto* to = pixels.as<std::uint8_t>();
   for (const std::uint8_t index : indices.span<std::uint8_t>())
-    for (std::int64_t c = 0; c < channels; ++c) *to++ = static_cast<std::uint8_t>(bytes_only ? table[c][index] : table[c][index] >> 8);
-  return pixels;
+    for (const auto* one : table) *to++ = static_cast<std::uint8_t>(bytes_only ? one[index] : one[index] >> 8);
+  return gray_where_equal(pixels);
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ struct Image {
 
 /// Reads PNG, JPEG, BMP or TIFF, told apart by their first bytes. Every reader gives one clear Error (naming the file and a remedy) for a
 /// file that is missing, truncated, damaged, of an unsupported kind, or whose header asks for more than the file can hold or memory gives.
-/// Palettes become gray where every entry is gray, else RGB. An opaque alpha channel is dropped; a transparent one is an Error.
+/// A palette image becomes gray where it uses gray entries alone, else RGB. An opaque alpha channel is dropped; a transparent one is an
+/// Error.
 Image read_image(const std::string& path);
 
 Image read_png(const std::string& path);   // 1, 2, 4, 8, 16 bit; gray, RGB, palette; no gamma or colour correction
