@@ -3,11 +3,17 @@
 // fp32 and bf16 run in their own type. fp16 (which oneDNN's CPU primitives lack) and bf16 below AVX-512 are converted to fp32, computed
 // there and rounded once. Periodic axes are computed on a copy with its borders filled; its gradient is folded back in one order.
 // The algorithm is the direct one: "auto" would pick Winograd for a first layer of one channel, where it is an order of magnitude slower.
+// oneDNN's fused ReLU is max(x, 0), which turns NaN into 0 and would hide a diverged network. It runs only after a scan has found every
+// input finite, which costs 1-2% of the convolution; otherwise ReLU follows on its own and NaN stays NaN.
 #include "cpu/conv2d.h"
+
+#include <atomic>
 
 #include "cpu/conv2d_border.h"
 #include "cpu/onednn.h"
+#include "cpu/parallel.h"
 #include "cpu/threads.h"
+#include "kernels/activation.h"
 #include "kernels/cast.h"
 
 namespace epitaxy {
@@ -37,8 +43,8 @@ class OnednnConv2d final : public Prepared {
   std::size_t workspace_bytes = 0;
 
  private:
-  OnednnConv2d(Conv2dPass pass, const Conv2dProblem& problem, Kernel kernel, Direction direction)
-      : pass_(pass), problem_(problem), border_(periodic_border(problem)), runner_(std::move(kernel), direction) {}
+  OnednnConv2d(Conv2dPass pass, const Conv2dProblem& problem, const Kernel& kernel, Direction direction)
+      : pass_(pass), problem_(problem), border_(periodic_border(problem)), runner_(kernel, direction) {}
 
   std::size_t place(std::size_t bytes) {
     const std::size_t at = workspace_bytes;
@@ -54,6 +60,7 @@ class OnednnConv2d final : public Prepared {
   Conv2dProblem problem_;
   Border border_;
   Runner runner_;
+  std::optional<Runner> fused_;  // with ReLU, where the problem has it
   Route x_, filter_, y_;
   std::size_t scratch_at_ = 0;
 };
@@ -73,6 +80,23 @@ PlainLayouts plain_layouts(const Conv2dProblem& d, const Border& border, DType x
     plain.filter = layout({d.groups, d.group_outputs(), c, d.r, d.s}, element_of(filter),
                           {d.group_outputs() * d.r * d.s * c, d.r * d.s * c, 1, d.s * c, c});
   return plain;
+}
+
+/// No infinity, no NaN: no exponent is all ones.
+template <class Word>
+bool all_finite(const Word* words, Word exponent, std::int64_t count) {
+  std::atomic<bool> finite = true;
+  parallel_for(count, [&](std::int64_t first, std::int64_t last) {
+    Word found = 0;
+    for (std::int64_t i = first; i < last; ++i) found = static_cast<Word>(found | ((words[i] & exponent) == exponent));
+    if (found) finite = false;
+  });
+  return finite;
+}
+
+bool all_finite(const void* data, DType dtype, std::int64_t count) {
+  if (dtype == DType::fp32) return all_finite(static_cast<const std::uint32_t*>(data), std::uint32_t{0x7f800000}, count);
+  return all_finite(static_cast<const std::uint16_t*>(data), static_cast<std::uint16_t>(dtype == DType::bf16 ? 0x7f80 : 0x7c00), count);
 }
 
 bool is_slow(const Kernel& kernel) { return kernel.implementation.starts_with("ref"); }
@@ -101,7 +125,7 @@ std::shared_ptr<OnednnConv2d> OnednnConv2d::make(Conv2dPass pass, const Conv2dPr
   what.direction = to_x ? Direction::input_gradient : to_filter ? Direction::filter_gradient : Direction::forward;
   what.x = plain.x, what.y = plain.y;
   what.filter = any_layout(extents_of(plain.filter), element_of(filter_type));
-  what.bias = d.bias, what.relu = d.activation == Activation::relu;
+  what.bias = d.bias;
   what.stride = {d.stride[0], d.stride[1]}, what.dilation = {d.dilation[0], d.dilation[1]};
   const auto zeros = [&](std::size_t side) { return d.padding_mode[side / 2] == PaddingMode::zeros ? d.padding[side] : 0; };
   what.padding_begin = {zeros(0), zeros(2)}, what.padding_end = {zeros(1), zeros(3)};
@@ -114,13 +138,19 @@ std::shared_ptr<OnednnConv2d> OnednnConv2d::make(Conv2dPass pass, const Conv2dPr
   if (!kernel || is_slow(*kernel)) return nullptr;
 
   std::shared_ptr<OnednnConv2d> made(new OnednnConv2d(pass, d, *kernel, what.direction));
+  if (d.activation == Activation::relu) {
+    what.relu = true;
+    const auto fused = convolution(what);
+    if (fused && fused->x == kernel->x && fused->filter == kernel->filter && fused->y == kernel->y)
+      made->fused_.emplace(*fused, what.direction);
+  }
   const std::int64_t pixels = d.n * (d.h + border.top + border.bottom) * (d.w + border.left + border.right);
   const bool ok = made->plan(made->x_, d.dtype, plain.x, kernel->x, x_type, pixels * d.c, border.any(), to_x) &&
                   made->plan(made->filter_, to_filter ? DType::fp32 : d.dtype, plain.filter, kernel->filter, filter_type,
                              d.k * d.r * d.s * d.group_inputs(), false, to_filter) &&
                   made->plan(made->y_, d.dtype, plain.y, kernel->y, compute, d.output_pixels() * d.k, false, pass == Conv2dPass::forward);
   if (!ok) return nullptr;
-  std::size_t scratch = kernel->scratch_bytes;
+  std::size_t scratch = std::max(kernel->scratch_bytes, made->fused_ ? made->fused_->kernel().scratch_bytes : 0);
   for (const Route* route : {&made->x_, &made->filter_, &made->y_})
     if (route->reorder) scratch = std::max(scratch, route->reorder->scratch_bytes());
   made->scratch_at_ = made->place(scratch);
@@ -163,8 +193,14 @@ void OnednnConv2d::run(const Conv2dArgs& args, std::byte* workspace) {
     return &route == &out ? result_address(route, args.result, workspace) : enter(route, data, workspace);
   };
   operands.x = address(x_, args.x), operands.filter = address(filter_, args.filter), operands.y = address(y_, args.dy);
-  runner_.run(operands);
+  const Conv2dProblem& d = problem_;
+  const bool relu = d.activation == Activation::relu;
+  const bool fuse = relu && fused_ && all_finite(args.filter, d.dtype, d.k * d.r * d.s * d.group_inputs()) &&
+                    (!d.bias || all_finite(args.bias, DType::fp32, d.k)) && all_finite(args.x, d.dtype, d.n * d.h * d.w * d.c);
+  (fuse ? *fused_ : runner_).run(operands);
   leave(out, args.result, workspace);
+  if (relu && !fuse)
+    activation_forward<Host>({args.result, nullptr, args.result, d.output_pixels() * d.k, d.dtype, Activation::relu, 0.0f}, {});
 }
 
 }  // namespace

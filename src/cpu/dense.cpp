@@ -1,9 +1,11 @@
 // Matrix products on oneDNN, on plain row-major memory: its brgemm kernels copy blocks themselves, and reordering a whole weight matrix
-// first never paid. fp16, and bf16 below AVX-512, are converted to fp32, computed there and rounded once.
+// first never paid. fp16, and bf16 below AVX-512, are converted to fp32, computed there and rounded once. ReLU follows on its own:
+// oneDNN's turns NaN into 0.
 #include "cpu/dense.h"
 
 #include "cpu/onednn.h"
 #include "cpu/threads.h"
+#include "kernels/activation.h"
 #include "kernels/cast.h"
 
 namespace epitaxy {
@@ -43,9 +45,9 @@ std::shared_ptr<Prepared> cpu_prepare_dense(const GemmProblem& p) {
   const bool as_is = p.input == DType::fp32 || (p.input == DType::bf16 && has_bf16());
   const DType compute = as_is ? p.input : DType::fp32;
   const DType result = as_is && p.output != DType::fp16 ? p.output : DType::fp32;
-  if (result != p.output && p.ldc != p.n) return nullptr;
+  if (p.ldc != p.n && (result != p.output || p.activation != Activation::none)) return nullptr;
   const auto kernel = matmul(matrix(p.m, p.k, p.transpose_a, p.lda, compute), matrix(p.k, p.n, p.transpose_b, p.ldb, compute),
-                             matrix(p.m, p.n, false, p.ldc, result), p.bias, p.activation == Activation::relu);
+                             matrix(p.m, p.n, false, p.ldc, result), p.bias);
   if (!kernel) return nullptr;
 
   auto made = std::make_shared<OnednnDense>(p, *kernel, threads);
@@ -81,6 +83,7 @@ void cpu_run_dense(Prepared& prepared, const DenseArgs& args, void* workspace) {
   if (self.result != p.output) operands.y = memory + self.c_at;
   self.runner.run(operands);
   if (self.result != p.output) cast_forward<Host>({memory + self.c_at, args.c, p.m * p.n, self.result, p.output}, {});
+  if (p.activation == Activation::relu) activation_forward<Host>({args.c, nullptr, args.c, p.m * p.n, p.output, p.activation, 0.0f}, {});
 }
 
 #else

@@ -144,15 +144,15 @@ std::optional<Kernel> convolution(const Convolution& what) {
   }
 }
 
-std::optional<Kernel> matmul(const Layout& x, const Layout& filter, const Layout& y, bool bias, bool relu) {
+std::optional<Kernel> matmul(const Layout& x, const Layout& filter, const Layout& y, bool bias) {
   try {
     const Layout row = bias ? Layout({1, extents_of(y)[1]}, kFloat, dnnl::memory::format_tag::ab) : Layout();
 #if DNNL_VERSION_MAJOR >= 3
-    const dnnl::matmul::primitive_desc description = bias ? dnnl::matmul::primitive_desc(engine(), x, filter, row, y, attributes(relu), true)
-                                                          : dnnl::matmul::primitive_desc(engine(), x, filter, y, attributes(relu), true);
+    const dnnl::matmul::primitive_desc description = bias ? dnnl::matmul::primitive_desc(engine(), x, filter, row, y, attributes(false), true)
+                                                          : dnnl::matmul::primitive_desc(engine(), x, filter, y, attributes(false), true);
 #else
     const dnnl::matmul::desc desc = bias ? dnnl::matmul::desc(x, filter, row, y) : dnnl::matmul::desc(x, filter, y);
-    const dnnl::matmul::primitive_desc description(desc, attributes(relu), engine(), true);
+    const dnnl::matmul::primitive_desc description(desc, attributes(false), engine(), true);
 #endif
     if (!description) return {};
     Kernel kernel = describe(description);

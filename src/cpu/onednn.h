@@ -50,8 +50,8 @@ struct Kernel {
 
 /// Nothing where oneDNN cannot do it.
 std::optional<Kernel> convolution(const Convolution& what);
-/// y [m,n] = relu(x [m,k] filter [k,n] + bias [1,n]), all plain.
-std::optional<Kernel> matmul(const Layout& x, const Layout& filter, const Layout& y, bool bias, bool relu);
+/// y [m,n] = x [m,k] filter [k,n] + bias [1,n], all plain.
+std::optional<Kernel> matmul(const Layout& x, const Layout& filter, const Layout& y, bool bias);
 
 /// Addresses for one run; null where the primitive has no such operand.
 struct Operands {
