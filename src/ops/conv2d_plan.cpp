@@ -47,9 +47,24 @@ Conv2dTile choose_tile(const Conv2dPlan& plan, const Product& g, bool filter_gra
   return Conv2dTile::m64n64;
 }
 
+/// The kernels index pixels, lines of the filter and blocks with 32 bits (elements with 64), and keep one entry for each tap and period.
+void check_limits(const Conv2dProblem& d) {
+  constexpr std::int64_t kMost = (std::int64_t{1} << 31) - 256, kMostTaps = 2048;
+  require(d.n * d.h * d.w < kMost && d.output_pixels() < kMost, "conv2d: ", d.n, " images of ", d.h, "x", d.w, " are more pixels than a GPU call takes (2^31): use a smaller batch");
+  require(d.k * d.r * d.s < kMost && d.r * d.s * d.group_inputs() < kMost, "conv2d: a filter of ", d.k, "x", d.r, "x", d.s, "x", d.group_inputs(), " is more than a GPU call takes");
+  const std::array<std::int64_t, 2> sizes{d.h, d.w}, taps{d.r, d.s};
+  for (std::size_t axis = 0; axis < 2; ++axis) {
+    const bool periodic = d.padding_mode[axis] == PaddingMode::periodic;
+    const std::int64_t periods = periodic ? divide_up(d.padding[2 * axis], sizes[axis]) + divide_up(d.padding[2 * axis + 1], sizes[axis]) : 0;
+    require(taps[axis] * (1 + periods) <= kMostTaps, "conv2d: ", taps[axis], " taps over ", 1 + periods, " periods of the image are more than the ", kMostTaps,
+            " that a GPU call takes: use less padding");
+  }
+}
+
 }  // namespace
 
 Conv2dPlan choose(Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& profile) {
+  check_limits(d);
   Conv2dPlan plan;
   plan.path = d.dtype == DType::fp32 && !d.tf32 ? Conv2dPath::simt : Conv2dPath::mma;
   plan.vector = can_vectorise(pass, d) && (plan.path == Conv2dPath::mma || d.dtype == DType::fp32);

@@ -1,0 +1,248 @@
+// Convolution: hand-computed values, finite differences, every device and kernel against the reference, exact integers, refusals.
+#include "tests/cases/conv2d.h"
+
+#include "ops/conv2d.h"
+#include "tests/support/compare.h"
+
+namespace epitaxy::test {
+namespace {
+
+const Context kReference{&cpu_backend(), {}, true};
+
+struct Arithmetic {
+  DType dtype;
+  bool tf32;
+};
+constexpr std::array<Arithmetic, 4> kArithmetic{{{DType::fp32, false}, {DType::fp32, true}, {DType::bf16, false}, {DType::fp16, false}}};
+std::string name_of(const Arithmetic& a) { return a.tf32 ? "tf32" : std::string(name(a.dtype)); }
+
+/// A pass of a case with its inputs.
+struct Trial {
+  Conv2dPass pass;
+  std::array<std::int64_t, 2> size;
+  OperationPtr operation;
+  std::vector<Tensor> inputs;
+};
+
+std::vector<Trial> trials(const Conv2dCase& one, const Arithmetic& arithmetic, Fill fill) {
+  Conv2dOptions options = one.options;
+  options.tf32 = arithmetic.tf32;
+  const Tensor x = make({arithmetic.dtype, one.x()}, fill, 1), filter = make({arithmetic.dtype, one.filter()}, fill, 2);
+  const Tensor bias = make({DType::fp32, {one.k}}, fill, 3);
+  const TensorSpec y = conv2d(options)->outputs(std::vector{x.spec(), filter.spec()})[0];
+  const Tensor dy = make(y, fill, 4);
+  return {{Conv2dPass::forward, {1, 1}, conv2d(options), {x, filter, bias}},
+          {Conv2dPass::input_gradient, {one.h, one.w}, conv2d_input_gradient(options, one.h, one.w), {dy, filter}},
+          {Conv2dPass::filter_gradient, {one.r, one.s}, conv2d_filter_gradient(options, one.r, one.s), {x, dy}}};
+}
+
+TEST(Conv2d, HandValues) {
+  const Tensor x = values(DType::fp32, {1, 3, 3, 1}, {1, 2, 3, 4, 5, 6, 7, 8, 9});
+  const Tensor filter = values(DType::fp32, {1, 2, 2, 1}, {1, 2, 3, 4}), ones = values(DType::fp32, {1, 2, 2, 1}, {1, 1, 1, 1});
+  EXPECT_TRUE(close(run(*conv2d({}), {x, filter}, kReference)[0], values(DType::fp32, {1, 2, 2, 1}, {37, 47, 67, 77}), 0));
+  EXPECT_TRUE(close(run(*conv2d_input_gradient({}, 3, 3), {ones, filter}, kReference)[0],
+                    values(DType::fp32, {1, 3, 3, 1}, {1, 3, 2, 4, 10, 6, 3, 7, 4}), 0));
+  EXPECT_TRUE(close(run(*conv2d_filter_gradient({}, 2, 2), {x, ones}, kReference)[0], values(DType::fp32, {1, 2, 2, 1}, {12, 16, 24, 28}), 0));
+  Conv2dOptions epilogue;
+  epilogue.activation = Activation::relu;
+  EXPECT_TRUE(close(run(*conv2d(epilogue), {x, filter, values(DType::fp32, {1}, {-60})}, kReference)[0],
+                    values(DType::fp32, {1, 2, 2, 1}, {0, 0, 7, 17}), 0));
+}
+
+TEST(Conv2d, HandValuesOfOptions) {
+  const Tensor row = values(DType::fp32, {1, 1, 3, 1}, {1, 2, 3}), filter = values(DType::fp32, {1, 1, 2, 1}, {1, 10});
+  Conv2dOptions left;  // ... 3 1 2 3 | 1 2 3
+  left.padding = {0, 0, 4, 0};
+  EXPECT_TRUE(close(run(*conv2d(left), {row, filter}, kReference)[0], values(DType::fp32, {1, 1, 6, 1}, {0, 0, 0, 10, 21, 32}), 0));
+  left.padding_mode = {PaddingMode::zeros, PaddingMode::periodic};
+  EXPECT_TRUE(close(run(*conv2d(left), {row, filter}, kReference)[0], values(DType::fp32, {1, 1, 6, 1}, {13, 21, 32, 13, 21, 32}), 0));
+  EXPECT_TRUE(close(run(*conv2d_input_gradient(left, 1, 3), {values(DType::fp32, {1, 1, 6, 1}, {1, 2, 3, 4, 5, 6}), filter}, kReference)[0],
+                    values(DType::fp32, {1, 1, 3, 1}, {1 * 10 + 2 + 4 * 10 + 5, 2 * 10 + 3 + 5 * 10 + 6, 1 + 3 * 10 + 4 + 6 * 10}), 0));
+  Conv2dOptions spread;
+  spread.stride = {1, 2}, spread.dilation = {1, 2};
+  const Tensor wide = values(DType::fp32, {1, 1, 5, 1}, {1, 2, 3, 4, 5});
+  EXPECT_TRUE(close(run(*conv2d(spread), {wide, filter}, kReference)[0], values(DType::fp32, {1, 1, 2, 1}, {31, 53}), 0));
+  Conv2dOptions groups;
+  groups.groups = 2;
+  EXPECT_TRUE(close(run(*conv2d(groups), {values(DType::fp32, {1, 1, 1, 4}, {1, 2, 3, 4}), values(DType::fp32, {2, 1, 1, 2}, {1, 10, 100, 1000})}, kReference)[0],
+                    values(DType::fp32, {1, 1, 1, 2}, {21, 4300}), 0));
+}
+
+TEST(Conv2d, ReferenceRoundsToTf32) {
+  Conv2dOptions options;
+  options.tf32 = true;  // 1 + 2^-11 is halfway and rounds away from zero
+  const Tensor x = values(DType::fp32, {1, 1, 1, 1}, {1 + 0x1p-11}), one = values(DType::fp32, {1, 1, 1, 1}, {1});
+  EXPECT_TRUE(close(run(*conv2d(options), {x, one}, kReference)[0], values(DType::fp32, {1, 1, 1, 1}, {1 + 0x1p-10}), 0));
+}
+
+TEST(Conv2d, Gradient) {
+  for (const Conv2dCase& one : conv2d_cases()) {
+    if (one.n * one.h * one.w * one.c * one.k > 8000) continue;  // differences take two runs an element
+    SCOPED_TRACE(one.name);
+    Conv2dOptions options = one.options;
+    std::vector<double> bias;  // far from the kink of relu on either side
+    for (std::int64_t k = 0; k < one.k; ++k) bias.push_back(k % 3 == 2 ? -60 : 60);
+    options.activation = Activation::relu;
+    const Tensor x = make({DType::fp32, one.x()}, Fill::uniform(-1, 1), 1), filter = make({DType::fp32, one.filter()}, Fill::uniform(-0.5, 0.5), 2);
+    check_gradient(conv2d(options), {x, filter, values(DType::fp32, {one.k}, bias)}, {0, 1, 2}, 0, 0.25);
+  }
+}
+
+TEST(Conv2d, Devices) {
+  for (const Conv2dCase& one : conv2d_cases())
+    for (const Arithmetic& arithmetic : kArithmetic)
+      for (const Trial& trial : trials(one, arithmetic, Fill::normal(0.25))) {
+        SCOPED_TRACE(text(one.name, " ", name_of(arithmetic)));
+        check_devices(*trial.operation, trial.inputs);
+      }
+}
+
+TEST(Conv2d, Epilogue) {
+  for (const Conv2dCase& one : conv2d_cases()) {
+    if (one.name != "3x3" && one.name != "odd channels 5x5" && one.name != "2 groups") continue;
+    for (const Arithmetic& arithmetic : kArithmetic) {
+      SCOPED_TRACE(text(one.name, " ", name_of(arithmetic)));
+      std::vector<Tensor> inputs = trials(one, arithmetic, Fill::normal())[0].inputs;
+      Conv2dOptions options = one.options;
+      options.tf32 = arithmetic.tf32;
+      options.activation = Activation::relu;
+      check_devices(*conv2d(options), inputs);
+      inputs.pop_back();  // without bias
+      check_devices(*conv2d(options), inputs);
+    }
+  }
+}
+
+/// Sums of small integers are exact in every order: whatever the kernel, the bits are the reference's.
+TEST(Conv2d, IntegersAreExact) {
+  for (const Conv2dCase& one : conv2d_cases())
+    for (const Arithmetic& arithmetic : kArithmetic)
+      for (const Trial& trial : trials(one, arithmetic, Fill::integers(-3, 3)))
+        for (const Device device : devices()) {
+          SCOPED_TRACE(text(one.name, " ", name_of(arithmetic), " ", trial.operation->name(), " on ", name(device)));
+          if (!why_absent(device).empty()) continue;  // counted by the case above
+          EXPECT_TRUE(close(run_on(device, *trial.operation, trial.inputs)[0], run(*trial.operation, trial.inputs, kReference)[0], 0));
+        }
+}
+
+/// All plans, chosen or not, that have a kernel.
+TEST(Conv2d, EveryPlan) {
+  const std::vector<Conv2dCase> cases{
+      {"tiles", 1, 12, 12, 72, 136, 1, 1, {}},  // 144 pixels: edges of every tile in every pass
+      {"3x3 stride 2 periodic", 1, 7, 6, 8, 16, 3, 3, conv_options(1, 2, 1, PaddingMode::periodic)},
+      {"3x3 odd channels", 2, 7, 6, 5, 7, 3, 3, conv_options(1)},
+      {"long reduction", 2, 5, 5, 64, 16, 3, 3, conv_options(1)},
+  };
+  int plans = 0;
+  for (const Conv2dCase& one : cases)
+    for (const Arithmetic& arithmetic : kArithmetic)
+      for (const Trial& trial : trials(one, arithmetic, Fill::integers(-3, 3)))
+        for (const auto path : {Conv2dPath::simt, Conv2dPath::mma})
+          for (const auto tile : {Conv2dTile::m128n128, Conv2dTile::m128n64, Conv2dTile::m64n64})
+            for (const bool vector : {false, true})
+              for (const int splits : {1, 3}) {
+                const Conv2dPlan plan{path, tile, vector, splits};
+                Conv2dOptions options = one.options;
+                options.tf32 = arithmetic.tf32;
+                std::vector<TensorSpec> specs;
+                for (const Tensor& input : trial.inputs) specs.push_back(input.spec());
+                if (!is_supported(trial.pass, conv2d_problem(trial.pass, options, trial.size, specs), plan)) continue;
+                ++plans;
+                const OperationPtr operation = conv2d_with_plan(trial.pass, options, trial.size, plan);
+                const Tensor want = run(*operation, trial.inputs, kReference)[0];
+                for (const Device device : devices()) {
+                  if (device.kind == DeviceKind::cpu) continue;
+                  SCOPED_TRACE(text(one.name, " ", name_of(arithmetic), " ", operation->name(), " on ", name(device), ": path ", static_cast<int>(path),
+                                    " tile ", static_cast<int>(tile), " vector ", vector, " splits ", splits));
+                  if (const std::string why = why_absent(device); !why.empty()) {
+                    skip_device(device, why);
+                    continue;
+                  }
+                  EXPECT_TRUE(close(run_on(device, *operation, trial.inputs)[0], want, 0));
+                }
+              }
+  EXPECT_GT(plans, 100);
+}
+
+TEST(Conv2d, InfinityAndNaN) {
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  const Tensor x = values(DType::fp32, {1, 1, 4, 1}, {inf, -inf, nan, 2}), filter = values(DType::fp32, {2, 1, 1, 1}, {1, -1});
+  check_devices(*conv2d({}), {x, filter}, false, true);
+}
+
+TEST(Conv2d, PlansForEveryCase) {
+  for (const DeviceProfile& profile : {kProfile80, kProfile90, kProfile120})
+    for (const auto& list : {conv2d_cases(), conv2d_layers(64)})
+      for (const Conv2dCase& one : list)
+        for (const Arithmetic& arithmetic : kArithmetic) {
+          SCOPED_TRACE(one.name);
+          Conv2dOptions options = one.options;
+          options.tf32 = arithmetic.tf32;
+          const std::vector<TensorSpec> specs{{arithmetic.dtype, one.x()}, {arithmetic.dtype, one.filter()}};
+          Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, options, {1, 1}, specs);
+          for (const auto pass : {Conv2dPass::forward, Conv2dPass::input_gradient, Conv2dPass::filter_gradient}) {
+            const Conv2dPlan plan = choose(pass, problem, profile);
+            EXPECT_TRUE(is_supported(pass, problem, plan));
+            EXPECT_EQ(plan.path, arithmetic.dtype == DType::fp32 && !arithmetic.tf32 ? Conv2dPath::simt : Conv2dPath::mma);
+            EXPECT_EQ(plan, choose(pass, problem, profile));
+            EXPECT_EQ(conv2d_workspace_bytes(pass, problem, plan) > 0, plan.splits > 1);
+          }
+        }
+}
+
+TEST(Conv2d, ChoosesLargeTilesAndSplits) {
+  const std::vector<TensorSpec> specs{{DType::bf16, {64, 56, 56, 64}}, {DType::bf16, {64, 3, 3, 64}}};
+  const Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, conv_options(1), {1, 1}, specs);
+  EXPECT_EQ(choose(Conv2dPass::forward, problem, kProfile90), (Conv2dPlan{Conv2dPath::mma, Conv2dTile::m128n64, true, 1}));
+  const Conv2dPlan plan = choose(Conv2dPass::filter_gradient, problem, kProfile90);
+  EXPECT_EQ(plan, (Conv2dPlan{Conv2dPath::mma, Conv2dTile::m64n64, true, 30}));  // 9 tiles x 30 blocks on 132 multiprocessors
+  EXPECT_EQ(conv2d_workspace_bytes(Conv2dPass::filter_gradient, problem, plan), 30u * 64 * 576 * 4);
+}
+
+std::string refusal(const Conv2dOptions& options, Shape x, Shape filter, std::vector<TensorSpec> more = {}) {
+  try {
+    std::vector<TensorSpec> specs{{DType::fp32, x}, {DType::fp32, filter}};
+    specs.insert(specs.end(), more.begin(), more.end());
+    conv2d(options)->outputs(specs);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::usage);
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Conv2d, RefusesBadArguments) {
+  const auto has = [](const std::string& message, std::string_view part) {
+    EXPECT_NE(message.find("conv2d"), std::string::npos) << message;
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  has(refusal({}, {1, 4, 4, 2}, {3, 3, 3, 3}), "reads 3 channels, x has 2");
+  has(refusal(conv_options(0, 1, 3), {1, 4, 4, 2}, {3, 3, 3, 2}), "covers 7 pixels, more than the padded image's 4");
+  has(refusal(conv_options(0, 0), {1, 4, 4, 2}, {3, 3, 3, 2}), "stride must lie in");
+  has(refusal(conv_options(0, 1, 0), {1, 4, 4, 2}, {3, 3, 3, 2}), "dilation must lie in");
+  has(refusal(conv_options(-1), {1, 4, 4, 2}, {3, 3, 3, 2}), "padding must lie in");
+  has(refusal(conv_options(0, 1, 1, PaddingMode::zeros, 2), {1, 4, 4, 2}, {3, 3, 3, 1}), "2 groups must divide");
+  has(refusal({}, {4, 4, 2}, {3, 3, 3, 2}), "4 dimensions");
+  has(refusal({}, {1, 4, 0, 2}, {3, 3, 3, 2}), "empty");
+  has(refusal({}, {1, 4, 4, 2}, {3, 3, 3, 2}, {{DType::fp32, {2}}}), "bias is fp32 [2], expected fp32 [3]");
+  Conv2dOptions sigmoid;
+  sigmoid.activation = Activation::sigmoid;
+  has(refusal(sigmoid, {1, 4, 4, 2}, {3, 3, 3, 2}), "relu or none, not sigmoid");
+  EXPECT_THROW(conv2d({})->outputs(std::vector<TensorSpec>{{DType::bf16, {1, 4, 4, 2}}, {DType::fp32, {3, 3, 3, 2}}}), Error);
+  EXPECT_THROW(conv2d_input_gradient({}, 5, 4)->outputs(std::vector<TensorSpec>{{DType::fp32, {1, 2, 2, 3}}, {DType::fp32, {3, 3, 3, 2}}}), Error);
+  EXPECT_THROW(conv2d_filter_gradient({}, 2, 3)->outputs(std::vector<TensorSpec>{{DType::fp32, {1, 4, 4, 2}}, {DType::fp32, {1, 2, 2, 3}}}), Error);
+}
+
+TEST(Conv2d, RefusesWhatAGpuCannotIndex) {
+  Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, {}, {1, 1}, std::vector<TensorSpec>{{DType::bf16, {1, 512, 512, 1}}, {DType::bf16, {1, 1, 1, 1}}});
+  problem.n = 1 << 14;
+  EXPECT_THROW(choose(Conv2dPass::forward, problem, kProfile90), Error);
+}
+
+TEST(Conv2d, CountsItsWork) {
+  const std::vector<TensorSpec> specs{{DType::fp32, {2, 6, 5, 8}}, {DType::fp32, {16, 3, 3, 4}}};
+  EXPECT_EQ(conv2d(conv_options(1, 1, 1, PaddingMode::zeros, 2))->cost(specs).flops, 2.0 * 2 * 6 * 5 * 16 * 9 * 4);
+}
+
+}  // namespace
+}  // namespace epitaxy::test
