@@ -42,6 +42,9 @@ function(epitaxy_room name)
     target_compile_definitions(epitaxy_core PUBLIC EPITAXY_HAS_CUDA=$<BOOL:${EPITAXY_HAS_CUDA}> EPITAXY_HAS_CUDNN=$<BOOL:${EPITAXY_HAS_cudnn}>
                                EPITAXY_HAS_EMULATOR=$<BOOL:${EPITAXY_EMULATOR}> EPITAXY_VERSION="${PROJECT_VERSION}")
   endif()
+  if(name STREQUAL "cpu")
+    target_compile_options(epitaxy_cpu PRIVATE -fno-math-errno)  # lets loops with sqrt be vectorised
+  endif()
   if(name STREQUAL "cpu" AND EPITAXY_NATIVE AND NOT EPITAXY_SANITIZE)
     target_compile_options(epitaxy_cpu PRIVATE -O3 -march=native)
   endif()
