@@ -28,4 +28,13 @@ void parallel_for(std::int64_t count, Body&& body, [[maybe_unused]] std::int64_t
   if (count > 0) body(0, count);
 }
 
+/// Calls body(part) for each part of [0, parts), one to a thread where there are as many.
+template <class Body>
+void parallel_parts(int parts, Body&& body) {
+#if defined(_OPENMP)
+#pragma omp parallel for schedule(static, 1) num_threads(parts)
+#endif
+  for (int part = 0; part < parts; ++part) body(part);
+}
+
 }  // namespace epitaxy

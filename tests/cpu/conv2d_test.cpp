@@ -58,6 +58,11 @@ std::vector<std::pair<std::string, Case>> cases() {
           {"periodic columns", {2, 8, 8, 16, 16, 3, 3, half_periodic}},
           {"periodic, wraps twice", {1, 4, 4, 16, 16, 3, 3, twice}},
           {"periodic dilated", {1, 6, 6, 16, 32, 3, 3, dilated_periodic}},
+          {"many tiles", {3, 20, 24, 16, 32, 3, 3, padded(1)}},
+          {"many tiles, odd image", {4, 19, 17, 48, 16, 3, 3, padded(1)}},
+          {"many tiles, unpadded", {2, 34, 18, 32, 64, 3, 3, {}}},
+          {"many tiles, periodic", {2, 26, 28, 16, 16, 3, 3, padded(1, PaddingMode::periodic)}},
+          {"many tiles, wraps twice", {6, 4, 4, 16, 16, 3, 3, twice}},
           {"one pixel out", {3, 3, 3, 16, 16, 3, 3, {}}}};
 }
 
@@ -92,8 +97,9 @@ TEST(CpuConv2d, SmallIntegersAreExact) {
   const Conv2dOptions options = padded(1);
   for (const DType dtype : kTypes) {
     SCOPED_TRACE(name(dtype));
-    const Tensor x = make({dtype, {2, 8, 8, 16}}, Fill::integers(-1, 1), 5), filter = make({dtype, {32, 3, 3, 16}}, Fill::integers(-1, 1), 6);
-    const Tensor dy = make({dtype, {2, 8, 8, 32}}, Fill::integers(-1, 1), 7);
+    const std::int64_t images = dtype == DType::fp32 ? 20 : 2;  // enough for Winograd
+    const Tensor x = make({dtype, {images, 8, 8, 16}}, Fill::integers(-1, 1), 5), filter = make({dtype, {32, 3, 3, 16}}, Fill::integers(-1, 1), 6);
+    const Tensor dy = make({dtype, {images, 8, 8, 32}}, Fill::integers(-1, 1), 7);
     const std::vector<std::pair<OperationPtr, std::vector<Tensor>>> passes{
         {conv2d(options), {x, filter}}, {conv2d_input_gradient(options, 8, 8), {dy, filter}}, {conv2d_filter_gradient(options, 3, 3), {x, dy}}};
     for (const auto& [operation, inputs] : passes)
@@ -104,11 +110,16 @@ TEST(CpuConv2d, SmallIntegersAreExact) {
 TEST(CpuConv2d, NanAndInfinityPass) {
   Conv2dOptions options = padded(1);
   options.activation = Activation::relu;
-  const Tensor x = make({DType::fp32, {1, 8, 8, 16}}, Fill::normal(), 8), filter = make({DType::fp32, {16, 3, 3, 16}}, Fill::uniform(0.5, 1), 9);
-  x.as<float>()[16 * 9] = std::numeric_limits<float>::infinity();
-  x.as<float>()[16 * 52] = std::numeric_limits<float>::quiet_NaN();
-  const auto operation = conv2d(options);
-  EXPECT_TRUE(meets_tolerance(*operation, {x, filter}, run_on(kCpu, *operation, {x, filter}), false, true));
+  for (const std::int64_t images : {1, 20}) {  // the direct path and Winograd
+    const Tensor x = make({DType::fp32, {images, 8, 8, 16}}, Fill::normal(), 8), filter = make({DType::fp32, {16, 3, 3, 16}}, Fill::uniform(0.5, 1), 9);
+    const Tensor dy = make({DType::fp32, {images, 8, 8, 16}}, Fill::normal(), 10);
+    x.as<float>()[16 * 9] = std::numeric_limits<float>::infinity();
+    x.as<float>()[16 * 52] = std::numeric_limits<float>::quiet_NaN();
+    for (const auto& operation : {conv2d(options), conv2d_filter_gradient(options, 3, 3)}) {
+      const std::vector<Tensor> inputs{x, operation->name() == "conv2d" ? filter : dy};
+      EXPECT_TRUE(meets_tolerance(*operation, inputs, run_on(kCpu, *operation, inputs), false, true)) << operation->name() << ", " << images;
+    }
+  }
 }
 
 #if EPITAXY_HAS_ONEDNN
