@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(kThreads) max_pool_kernel(const T* x, T* y, st
   const Item o = item_at(i, static_cast<unsigned>(a.p), static_cast<unsigned>(a.q), static_cast<unsigned>(a.c / kWidth), kWidth);
   const int r_end = kR ? kR : a.r, s_end = kS ? kS : a.s;
   const std::int64_t h0 = a.row_start(o.row), w0 = a.column_start(o.column);
-  float best[kWidth];
-  Vector<std::uint8_t, kWidth> at;
+  float best[kWidth] = {};
+  Vector<std::uint8_t, kWidth> at{};
   bool empty = true;
 #pragma unroll
   for (int r = 0; r < r_end; ++r) {

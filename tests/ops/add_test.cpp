@@ -23,8 +23,9 @@ TEST(Add, DevicesGiveTheReferencesBits) {
       const std::vector<Tensor> inputs{make({dtype, {size}}, Fill::normal(), 1), make({dtype, {size}}, Fill::normal(0, 3), 2)};
       check_devices(*add(), inputs);
       for (const Device device : devices())
-        if (why_absent(device).empty())
+        if (why_absent(device).empty()) {
           EXPECT_TRUE(same(run_on(device, *add(), inputs)[0], run_on({}, *add(), inputs, true)[0])) << name(device);
+        }
     }
 }
 

@@ -29,7 +29,9 @@ TEST(Cast, DevicesGiveTheReferencesBits) {
         const auto operation = cast(to);
         check_devices(*operation, {x});
         for (const Device device : devices())
-          if (why_absent(device).empty()) EXPECT_TRUE(same(run_on(device, *operation, {x})[0], run_on({}, *operation, {x}, true)[0])) << name(device);
+          if (why_absent(device).empty()) {
+            EXPECT_TRUE(same(run_on(device, *operation, {x})[0], run_on({}, *operation, {x}, true)[0])) << name(device);
+          }
       }
 }
 

@@ -18,7 +18,7 @@ class Doubling final : public Operation {
   std::string name() const override { return "doubling"; }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override { return {inputs[0]}; }
   std::size_t workspace_bytes(std::span<const TensorSpec>, const Context&, const Prepared*) const override { return 8; }
-  int in_place(int) const override { return 0; }
+  int in_place(int) const override { return fault_ == Fault::skips_last ? -1 : 0; }
   void run(const Call& call) const override {
     const float* x = call.inputs[0].as<float>();
     float* y = call.outputs[0].as<float>();
@@ -33,7 +33,7 @@ class Doubling final : public Operation {
     if (fault_ == Fault::writes_before) y[-1] = 0;
     if (fault_ == Fault::writes_after) y[count] = 0;
     if (fault_ == Fault::writes_past_workspace) static_cast<std::byte*>(call.workspace.data())[8] = std::byte{0};
-    if (fault_ == Fault::nondeterministic) y[0] = std::nextafter(y[0], static_cast<float>(100 * ++runs_));
+    if (fault_ == Fault::nondeterministic) y[0] += 1e-6f * static_cast<float>(runs_++);
     if (fault_ == Fault::wrong_value) y[count - 1] *= 1.001f;
   }
   void differentiate(GradientBuilder& builder) const override {
@@ -100,7 +100,7 @@ TEST(Compare, AnAllZeroReferenceIsVacuous) {
 }
 
 TEST(Compare, AnElementNeverWrittenIsNan) { EXPECT_NONFATAL_FAILURE(check(Fault::skips_last), "element 4 of fp32 [5] is -nan"); }
-TEST(Compare, AWrongValueIsCaught) { EXPECT_NONFATAL_FAILURE(check(Fault::wrong_value), "element 4 of fp32 [5] is 8.008, expected 8"); }
+TEST(Compare, AWrongValueIsCaught) { EXPECT_NONFATAL_FAILURE(check(Fault::wrong_value), "element 4 of fp32 [5] is 8.008"); }
 
 TEST(Compare, WritesOutsideAreCaught) {
   for (const Fault fault : {Fault::writes_before, Fault::writes_after, Fault::writes_past_workspace}) {
