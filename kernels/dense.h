@@ -38,9 +38,20 @@ struct DenseArgs {
   void* c = nullptr;
 };
 
-/// The problem of one pass of a dense layer; forward may add bias and ReLU.
-GemmProblem dense_problem(DensePass pass, std::int64_t rows, std::int64_t features, std::int64_t outputs, DType input, DType output,
-                          bool tf32);
+/// The problem of one pass of a dense layer with x [rows, features] and w [outputs, features], both of `input`'s type.
+inline GemmProblem dense_problem(DensePass pass, std::int64_t rows, std::int64_t features, std::int64_t outputs, DType input, DType output,
+                                 bool tf32) {
+  GemmProblem p{.input = input, .output = output, .tf32 = tf32 && input == DType::fp32};
+  switch (pass) {
+    case DensePass::forward: p.m = rows, p.n = outputs, p.k = features, p.transpose_b = true, p.lda = p.ldb = features; break;
+    case DensePass::input_gradient: p.m = rows, p.n = features, p.k = outputs, p.lda = outputs, p.ldb = features; break;
+    case DensePass::weight_gradient:
+      p.m = outputs, p.n = features, p.k = rows, p.transpose_a = true, p.lda = outputs, p.ldb = features;
+      break;
+  }
+  p.ldc = p.n;
+  return p;
+}
 
 /// The same product as BLAS is told it: column-major d [m,n] = op(a) op(b), stored matrices by rows, columns and leading dimension.
 /// Row-major memory read column-major is the transpose, so c^T = b'^T a'^T: operands swap, transposes stay.
@@ -58,7 +69,23 @@ struct BlasGemm {
   bool tf32;
 };
 
-BlasGemm blas_gemm(const GemmProblem& problem);
+inline BlasGemm blas_gemm(const GemmProblem& p) {
+  // A stored row-major matrix with rows of `leading` elements is, column-major, its transpose with columns of that length.
+  const auto stored = [&](std::int64_t rows, std::int64_t columns, std::int64_t leading, DType dtype) {
+    return BlasGemm::Matrix{columns, rows, leading, dtype};
+  };
+  return {.m = p.n,
+          .n = p.m,
+          .k = p.k,
+          .transpose_a = p.transpose_b,
+          .transpose_b = p.transpose_a,
+          .a = p.transpose_b ? stored(p.n, p.k, p.ldb, p.input) : stored(p.k, p.n, p.ldb, p.input),
+          .b = p.transpose_a ? stored(p.k, p.m, p.lda, p.input) : stored(p.m, p.k, p.lda, p.input),
+          .d = stored(p.m, p.n, p.ldc, p.output),
+          .bias = p.bias,
+          .relu = p.activation == Activation::relu,
+          .tf32 = p.tf32};
+}
 /// BLAS's first operand is the row-major problem's second.
 inline DenseArgs blas_arguments(const DenseArgs& args) { return {args.b, args.a, args.bias, args.c}; }
 /// Runs a BLAS description by plain loops over column-major memory: cuBLASLt's stand-in on the emulated device.
@@ -67,6 +94,12 @@ void interpret_gemm(const BlasGemm& gemm, const DenseArgs& args);
 /// cuBLASLt takes a bias of the output's type only. So that a 16-bit layer keeps its fp32 bias, the product then goes to fp32 scratch
 /// [m,n] and dense_epilogue finishes it.
 inline bool needs_epilogue(const GemmProblem& problem) { return problem.bias && problem.output != DType::fp32; }
+/// What the library is then asked for.
+inline GemmProblem without_epilogue(GemmProblem problem) {
+  problem.output = DType::fp32, problem.bias = false, problem.activation = Activation::none;
+  problem.ldc = problem.n;
+  return problem;
+}
 
 /// y [rows, columns] = activation(z + bias), z fp32; rounded once.
 struct DenseEpilogueArgs {
