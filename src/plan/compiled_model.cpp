@@ -68,6 +68,7 @@ struct Compiled {
   ValueId input, output, target = kNoValue;
   std::map<ValueId, Tensor> fixed;
 };
+using Plans = std::map<std::int64_t, Compiled>;
 
 }  // namespace
 
@@ -193,47 +194,46 @@ struct CompiledModel::Impl {
     return compiled;
   }
 
-  /// The plans of these batch sizes, made where missing; the arena grows to the largest and all plans move to it.
+  /// The plans of these batch sizes, made where missing; the arena grows to the largest and all plans move to it. Changes nothing when
+  /// memory is short.
   void reserve(std::span<const std::int64_t> training, std::span<const std::int64_t> evaluation) {
-    bool grown = false;
+    Plans fresh[2];  // evaluation, training
     std::size_t needed = arena ? arena->bytes() : 0;
-    const auto ensure = [&](std::int64_t batch, bool train) {
-      auto& plans = train ? training_plans : evaluation_plans;
-      if (plans.contains(batch)) return;
-      require(batch >= 1, "batch must be at least 1, got ", batch);
-      require(!train || options.training, "this model was compiled for prediction only");
-      Compiled& made = plans[batch] = make(batch, train);
-      needed = std::max(needed, made.plan->arena_bytes());
-      feed.reserve(made.plan->graph().spec(made.input).bytes(),
-                   made.target == kNoValue ? 0 : made.plan->graph().spec(made.target).bytes());
-      grown = true;
-    };
-    for (const auto batch : training) ensure(batch, true);
-    for (const auto batch : evaluation) ensure(batch, false);
-    if (!grown) return;
+    std::int64_t largest = 0;
+    for (const bool train : {true, false})
+      for (const auto batch : train ? training : evaluation) {
+        if (plans[train].contains(batch) || fresh[train].contains(batch)) continue;
+        require(batch >= 1, "batch must be at least 1, got ", batch);
+        require(!train || options.training, "this model was compiled for prediction only");
+        needed = std::max(needed, fresh[train].emplace(batch, make(batch, train)).first->second.plan->arena_bytes());
+        largest = std::max(largest, batch);
+      }
+    if (largest == 0) return;
     context.backend->synchronize(context.stream);
     if (!arena || needed > arena->bytes()) {
-      const std::int64_t batch = std::max(training_plans.empty() ? 0 : training_plans.rbegin()->first,
-                                          evaluation_plans.empty() ? 0 : evaluation_plans.rbegin()->first);
-      for (auto* plans : {&training_plans, &evaluation_plans})
-        for (auto& [size, compiled] : *plans) compiled.execution.reset();
+      ensure_free(needed - (arena ? arena->bytes() : 0), text(model.name(), " at batch ", largest));
+      for (auto& made : plans)
+        for (auto& [batch, compiled] : made) compiled.execution.reset();
       arena.reset();
-      ensure_free(needed, text(model.name(), " at batch ", batch));
       arena = std::make_shared<Buffer>(*context.backend, std::max<std::size_t>(needed, 256));
     }
-    for (auto* plans : {&training_plans, &evaluation_plans})
-      for (auto& [size, compiled] : *plans)
-        if (!compiled.execution) {
-          compiled.plan->bind(arena, compiled.fixed);
-          compiled.execution = std::make_unique<Execution>(*compiled.plan, context);
-        }
+    for (const bool train : {true, false}) {
+      plans[train].merge(fresh[train]);
+      for (auto& [batch, compiled] : plans[train]) {
+        if (compiled.execution) continue;
+        const Graph& graph = compiled.plan->graph();
+        feed.reserve(graph.spec(compiled.input).bytes(), compiled.target == kNoValue ? 0 : graph.spec(compiled.target).bytes());
+        compiled.plan->bind(arena, compiled.fixed);
+        compiled.execution = std::make_unique<Execution>(*compiled.plan, context);
+      }
+    }
   }
 
   Compiled& plan_of(std::int64_t batch, bool training) {
     const std::int64_t one[] = {batch};
     reserve(training ? std::span<const std::int64_t>(one) : std::span<const std::int64_t>(),
             training ? std::span<const std::int64_t>() : std::span<const std::int64_t>(one));
-    return (training ? training_plans : evaluation_plans).at(batch);
+    return plans[training].at(batch);
   }
 
   void check_batch(const Tensor& given, const TensorSpec& wanted, const char* what) const {
@@ -246,7 +246,7 @@ struct CompiledModel::Impl {
   Persistent persistent;
   FlatLayout layout;
   std::shared_ptr<Buffer> arena;
-  std::map<std::int64_t, Compiled> training_plans, evaluation_plans;
+  Plans plans[2];  // of evaluation and of training, by batch size
   Feed feed;
   std::int64_t steps = 0, metrics_read = 0;
   std::vector<StepMetrics> metrics;
