@@ -43,6 +43,26 @@ def operations(folder):
     return rows
 
 
+def print_operations(rows):
+    """A line an operation; where a peer was timed beside ours (".../epitaxy/...", ".../cudnn/..."), both and their ratio."""
+    times = {row["name"]: row.get("microseconds") for row in rows}
+    for row in rows:
+        name = row["name"]
+        if "/cudnn" in name and name.replace("/cudnn", "/epitaxy") in times:
+            continue
+        if "error" in row:
+            line = row["error"]
+        else:
+            line = f"{row['microseconds']:10.1f} us"
+            peer = times.get(name.replace("/epitaxy", "/cudnn")) if "/epitaxy" in name else None
+            if peer:
+                line += f"  cuDNN {peer:10.1f} us  speed {peer / row['microseconds']:.2f}"
+            for key, unit, scale in (("flop/s", "TFLOP/s", 1e-12), ("GB/s", "GB/s", 1), ("of_copy", "of copy", 1)):
+                if key in row:
+                    line += f"  {row[key] * scale:.3g} {unit}"
+        print(f"  {name.replace('/epitaxy', '').replace('/manual_time', '').replace('/real_time', '')[:60]:60} {line}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", type=pathlib.Path, required=True)
@@ -63,9 +83,10 @@ def main():
     print(f"GPU    {report['machine']['gpu']}; {report['machine']['nvcc']}; PyTorch {report['machine']['torch']}")
     print(f"tests  {report['tests'] or 'did not finish'}")
     print("took   " + ", ".join(f"{name} {value} s" for name, value in seconds.items()))
-    for row in report["operations"]:
-        extra = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in ("name", "microseconds", "error"))
-        print(f"  {row['name'][:70]:70} " + (row["error"] if "error" in row else f"{row['microseconds']:10.1f} us  {extra}"))
+    print_operations(report["operations"])
+    for row in report.get("models", []):
+        print(f"  {row['workload']}/{row['precision']:6} {row['epitaxy_median']:10.0f} samples/s, PyTorch {row['torch_median']:10.0f}: ratio {row['ratio']:.2f} "
+              f"({row['ratio_least']:.2f}..{row['ratio_most']:.2f}), losses {'agree' if row['losses_agree'] else 'DISAGREE'}")
     print(f"all of it: {arguments.out}")
 
 
