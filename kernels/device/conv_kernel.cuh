@@ -129,26 +129,40 @@ template <class Config, class Out>
 __device__ __forceinline__ void write_tile(const typename Config::Math& math, Out* result, const std::int64_t* lines, int line_end, std::int64_t pitch,
                                            int column_end, const float* bias, bool relu) {
   const auto finish = [&](float value, int column) {
-    if (bias) value += bias[column];
+    if (bias && column < column_end) value += bias[column];
     return relu && value <= 0.0f ? 0.0f : value;  // NaN stays NaN
   };
   const auto line_of = [&](int row) { return lines ? lines[row] : row < line_end ? static_cast<std::int64_t>(row) : -1; };
-  if constexpr (Config::kTensor) {
-    const bool even = pitch % 2 == 0 && column_end % 2 == 0 && reinterpret_cast<std::uintptr_t>(result) % (2 * sizeof(Out)) == 0;
-    math.each_pair([&](int row, int column, float(&pair)[2]) {
-      const std::int64_t line = line_of(row);
-      if (line < 0 || column >= column_end) return;
-      pair[0] = finish(pair[0], column);
-      Out* to = result + line * pitch + column;
-      if (column + 1 < column_end) pair[1] = finish(pair[1], column + 1);
-      if (even) return store_floats<Out, 2>(to, pair);
-      to[0] = store_float<Out>(pair[0]);
-      if (column + 1 < column_end) to[1] = store_float<Out>(pair[1]);
-    });
-  } else {
+  const auto aligned_to = [&](int count) {
+    return pitch % count == 0 && column_end % count == 0 && reinterpret_cast<std::uintptr_t>(result) % (count * sizeof(Out)) == 0;
+  };
+  if constexpr (!Config::kTensor) {
     math.each([&](int row, int column, float value) {
       const std::int64_t line = line_of(row);
       if (line >= 0 && column < column_end) result[line * pitch + column] = store_float<Out>(finish(value, column));
+    });
+  } else if constexpr (sizeof(Out) == 2) {
+    const bool aligned = aligned_to(4);
+    math.template each_four<Out>(finish, [&](int row, int column, const std::uint32_t(&packed)[2]) {
+      const std::int64_t line = line_of(row);
+      if (line < 0 || column >= column_end) return;
+      const auto four = std::bit_cast<Vector<Out, 4>>(packed);
+      Out* to = result + line * pitch + column;
+      if (aligned) return store_vector(to, four);
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        if (column + e < column_end) to[e] = four[e];
+    });
+  } else {
+    const bool aligned = aligned_to(2);
+    math.each_pair([&](int row, int column, float(&pair)[2]) {
+      const std::int64_t line = line_of(row);
+      if (line < 0 || column >= column_end) return;
+      pair[0] = finish(pair[0], column), pair[1] = finish(pair[1], column + 1);
+      Out* to = result + line * pitch + column;
+      if (aligned) return store_floats<Out, 2>(to, pair);
+      to[0] = pair[0];
+      if (column + 1 < column_end) to[1] = pair[1];
     });
   }
 }
@@ -251,10 +265,10 @@ void launch_conv2d_tile(const Conv2dArgs& args, Stream stream) {
   if (!args.plan.vector) return launch_conv2d<ConvConfig<T, kPass, kTensor, 1, 64, 64>>(args, stream);
   if constexpr (kTensor || sizeof(T) == 4) {
     switch (args.plan.tile) {
-      case Conv2dTile::m128n128: return launch_conv2d<ConvConfig<T, kPass, kTensor, kVec, 128, 128>>(args, stream);
       case Conv2dTile::m64n64: return launch_conv2d<ConvConfig<T, kPass, kTensor, kVec, 64, 64>>(args, stream);
-      case Conv2dTile::m128n64:
-        if constexpr (kTensor) return launch_conv2d<ConvConfig<T, kPass, kTensor, kVec, 128, 64>>(args, stream);
+      case Conv2dTile::m128n64: return launch_conv2d<ConvConfig<T, kPass, kTensor, kVec, 128, 64>>(args, stream);
+      case Conv2dTile::m128n128:
+        if constexpr (kTensor) return launch_conv2d<ConvConfig<T, kPass, kTensor, kVec, 128, 128>>(args, stream);
     }
   }
   fail("conv2d: no kernel for this plan");

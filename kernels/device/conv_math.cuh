@@ -73,6 +73,31 @@ class TensorMath {
         }
   }
 
+  /// For 16-bit results: finish(value, column) on every sum, then write(row, column, packed[2]) with four neighbouring columns a lane, so
+  /// that a store fills whole sectors.
+  template <class Out, class Finish, class Write>
+  __device__ __forceinline__ void each_four(Finish&& finish, Write&& write) const {
+    const int place = lane_ % 4, source = place % 2 * 2;
+#pragma unroll
+    for (int i = 0; i < kRowTiles; ++i)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+#pragma unroll
+        for (int j = 0; j < kColumnTiles; j += 2) {
+          const int column = column_ + 8 * j, mine = column + 2 * place;
+          const float *left = sum_[i][j] + 2 * half, *right = sum_[i][j + 1] + 2 * half;
+          const std::uint32_t a = pack_rounded<Out>(finish(left[0], mine), finish(left[1], mine + 1));
+          const std::uint32_t b = pack_rounded<Out>(finish(right[0], mine + 8), finish(right[1], mine + 9));
+          std::uint32_t packed[2];
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            const std::uint32_t from_a = __shfl_sync(0xffffffffu, a, source + e, 4), from_b = __shfl_sync(0xffffffffu, b, source + e, 4);
+            packed[e] = place < 2 ? from_a : from_b;
+          }
+          write(row_ + 16 * i + 8 * half + lane_ / 4, column + 4 * place, packed);
+        }
+  }
+
  private:
   __device__ __forceinline__ static void round_factors(std::uint32_t& x) { x = cvt_tf32(std::bit_cast<float>(x)); }
 

@@ -42,8 +42,8 @@ Conv2dTile choose_tile(const Conv2dPlan& plan, const Product& g, bool filter_gra
   if (!plan.vector) return Conv2dTile::m64n64;
   const bool fills_128 = filter_gradient || tiles(g, Conv2dTile::m128n128) >= profile.multiprocessors;
   const bool fills_64 = filter_gradient || tiles(g, Conv2dTile::m128n64) >= profile.multiprocessors;
-  if (g.rows > 64 && g.columns > 64 && fills_128) return Conv2dTile::m128n128;
-  if (plan.path == Conv2dPath::mma && g.rows > 64 && fills_64) return Conv2dTile::m128n64;
+  if (plan.path == Conv2dPath::mma && g.rows > 64 && g.columns > 64 && fills_128) return Conv2dTile::m128n128;
+  if (g.rows > 64 && fills_64) return Conv2dTile::m128n64;
   return Conv2dTile::m64n64;
 }
 
@@ -85,7 +85,7 @@ bool is_supported(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& pla
   if (!plan.vector && plan.tile != Conv2dTile::m64n64) return false;
   if (plan.vector && !can_vectorise(pass, d)) return false;
   if (plan.path == Conv2dPath::mma) return d.dtype != DType::fp32 || d.tf32;
-  return !d.tf32 && (!plan.vector || d.dtype == DType::fp32) && plan.tile != Conv2dTile::m128n64;
+  return !d.tf32 && (!plan.vector || d.dtype == DType::fp32) && plan.tile != Conv2dTile::m128n128;
 }
 
 std::size_t conv2d_workspace_bytes(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {
