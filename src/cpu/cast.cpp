@@ -13,6 +13,7 @@ void cast_forward<Host>(const CastArgs& args, Stream) {
       const From* x = static_cast<const From*>(args.x);
       To* y = static_cast<To*>(args.y);
       parallel_for(args.count, [=](std::int64_t first, std::int64_t last) {
+#pragma GCC ivdep
         for (std::int64_t i = first; i < last; ++i) y[i] = round<To>(to_float(x[i]));
       });
     });

@@ -1,6 +1,7 @@
 // Pooling over NHWC images: threads take rows, the innermost loops run over channels and are vectorised.
 #include "kernels/pool2d.h"
 
+#include "cpu/bits.h"
 #include "cpu/parallel.h"
 #include "epitaxy/dtype_switch.h"
 
@@ -9,15 +10,6 @@ namespace epitaxy {
 namespace {
 
 constexpr std::int64_t kChunk = 64;  // channels whose sums are held at once
-
-/// A value that T holds exactly.
-template <class T>
-T exact(float x) {
-  if constexpr (std::is_same_v<T, BFloat16>)
-    return {static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16)};
-  else
-    return round<T>(x);
-}
 
 /// Rows of `width` elements: work(row) for each, in parallel.
 template <class Work>
@@ -40,50 +32,68 @@ Span covering(std::int64_t at, int pad, int kernel, int stride, std::int64_t out
   return {reach < kernel ? 0 : (reach - kernel) / stride + 1, std::min(outputs, reach / stride + 1)};
 }
 
-/// A whole 2x2 window: one pass over the channels.
+/// All ones where the condition holds; a choice by masks leaves no branch that would keep a loop from being vectorised.
 template <class T>
-void max_two_by_two(const T* x, std::int64_t pitch, std::int64_t channels, T* y, std::uint8_t* index) {
+Bits<T> mask(bool condition) {
+  return static_cast<Bits<T>>(-static_cast<Key<T>>(condition));
+}
+template <class T>
+Bits<T> pick(Bits<T> chosen, Bits<T> a, Bits<T> b) {
+  return static_cast<Bits<T>>((a & chosen) | (b & ~chosen));
+}
+
+/// A whole 2x2 window: one pass over the channels. Keys make a later tap win only where it is larger, and a NaN first.
+template <class T>
+void max_two_by_two(const T* x, std::int64_t pitch, std::int64_t channels, T* __restrict y, std::uint8_t* __restrict index) {
+  const T* right = x + channels;
   const T* below = x + pitch;
+  const T* last = below + channels;
   for (std::int64_t c = 0; c < channels; ++c) {
-    const float v0 = to_float(x[c]), v1 = to_float(x[channels + c]), v2 = to_float(below[c]), v3 = to_float(below[channels + c]);
-    // !(new <= best): larger, or NaN; a NaN that is already there stays
-    const bool take1 = !(v1 <= v0) & (v0 == v0);
-    const float b1 = take1 ? v1 : v0;
-    const bool take2 = !(v2 <= b1) & (b1 == b1);
-    const float b2 = take2 ? v2 : b1;
-    const bool take3 = !(v3 <= b2) & (b2 == b2);
-    y[c] = exact<T>(take3 ? v3 : b2);
-    const std::int32_t first = take1 ? 1 : 0, second = take2 ? 2 : first;
-    index[c] = static_cast<std::uint8_t>(take3 ? 3 : second);
+    const Bits<T> v0 = bits_of(x[c]), v1 = bits_of(right[c]), v2 = bits_of(below[c]), v3 = bits_of(last[c]);
+    const Key<T> k0 = key_of<T>(v0), k1 = key_of<T>(v1), k2 = key_of<T>(v2), k3 = key_of<T>(v3);
+    const Bits<T> right_wins = mask<T>(k1 > k0), last_wins = mask<T>(k3 > k2);
+    const Bits<T> top = pick<T>(right_wins, v1, v0), bottom = pick<T>(last_wins, v3, v2);
+    const Bits<T> lower_wins = mask<T>(key_of<T>(bottom) > key_of<T>(top));
+    set_bits(y[c], pick<T>(lower_wins, bottom, top));
+    index[c] = static_cast<std::uint8_t>(pick<T>(lower_wins, pick<T>(last_wins, 3, 2), pick<T>(right_wins, 1, 0)));
   }
 }
 
 /// Any window, already cut to the image: taps outside, a chunk of channels inside.
 template <class T>
-void max_window(const T* x, const PoolShape& a, Span rows, Span columns, T* y, std::uint8_t* index) {
-  float best[kChunk];
-  std::int32_t at[kChunk];
-  for (std::int64_t base = 0; base < a.c; base += kChunk) {
-    const std::int64_t width = std::min(kChunk, a.c - base);
-    const auto tap = [&](std::int64_t r, std::int64_t s) { return x + (r * a.w + s) * a.c + base; };
-    const T* start = tap(rows.first, columns.first);
-    const std::int32_t initial = static_cast<std::int32_t>(rows.first * a.s + columns.first);
-    for (std::int64_t c = 0; c < width; ++c) best[c] = to_float(start[c]), at[c] = initial;
+void max_window(const T* x, const PoolShape& a, Span rows, Span columns, T* __restrict y, std::uint8_t* __restrict index) {
+  Key<T> best[kChunk];
+  Bits<T> value[kChunk] = {}, at[kChunk] = {};
+  const std::int64_t channels = a.c, pitch = a.w * a.c, columns_of_window = a.s;
+  for (std::int64_t base = 0; base < channels; base += kChunk) {
+    const std::int64_t width = std::min(kChunk, channels - base);
+    std::fill(best, best + width, std::numeric_limits<Key<T>>::min());  // below every key
     for (std::int64_t r = rows.first; r < rows.last; ++r)
       for (std::int64_t s = columns.first; s < columns.last; ++s) {
-        const T* from = tap(r, s);
-        const std::int32_t number = static_cast<std::int32_t>(r * a.s + s);
+        const T* from = x + r * pitch + s * channels + base;
+        const Bits<T> number = static_cast<Bits<T>>(r * columns_of_window + s);
         for (std::int64_t c = 0; c < width; ++c) {
-          const float v = to_float(from[c]);
-          const bool take = !(v <= best[c]) & (best[c] == best[c]);
-          best[c] = take ? v : best[c];
+          const Bits<T> v = bits_of(from[c]);
+          const Key<T> key = key_of<T>(v);
+          const bool take = key > best[c];
+          value[c] = take ? v : value[c];
           at[c] = take ? number : at[c];
+          best[c] = take ? key : best[c];
         }
       }
     for (std::int64_t c = 0; c < width; ++c) {
-      y[base + c] = exact<T>(best[c]);
+      set_bits(y[base + c], value[c]);
       index[base + c] = static_cast<std::uint8_t>(at[c]);
     }
+  }
+}
+
+/// dx[c] = dy[c] where the window's maximum was this tap, else 0.
+template <class T>
+void take_tap(const T* dy, const std::uint8_t* at, std::uint8_t tap, T* __restrict dx, std::int64_t channels) {
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const Bits<T> d = bits_of(dy[c]);
+    set_bits(dx[c], static_cast<Bits<T>>(at[c] == tap ? d : 0));
   }
 }
 
@@ -101,10 +111,7 @@ void max_gradient_disjoint(const T* dy, const std::uint8_t* index, T* dx, const 
         std::fill(to, to + a.c, T{});
         continue;
       }
-      const T* d = dy + from + q * a.c;
-      const std::uint8_t* at = index + from + q * a.c;
-      const std::uint8_t tap = static_cast<std::uint8_t>(r * a.s + s);
-      for (std::int64_t c = 0; c < a.c; ++c) to[c] = at[c] == tap ? d[c] : T{};
+      take_tap(dy + from + q * a.c, index + from + q * a.c, static_cast<std::uint8_t>(r * a.s + s), to, a.c);
     }
   });
 }
@@ -174,7 +181,11 @@ void max_pool2d_backward<Host>(const Pool2dArgs& args, Stream) {
     gather(dx, a, [&](float* sum, std::int64_t from, std::int64_t, std::int64_t, std::int64_t tap, std::int64_t width) {
       const T* d = dy + from;
       const std::uint8_t* at = args.index + from;
-      for (std::int64_t c = 0; c < width; ++c) sum[c] += at[c] == tap ? to_float(d[c]) : 0.0f;
+      const std::uint8_t number = static_cast<std::uint8_t>(tap);
+      for (std::int64_t c = 0; c < width; ++c) {
+        const float v = to_float(d[c]);
+        sum[c] += at[c] == number ? v : 0.0f;
+      }
     });
   });
 }
