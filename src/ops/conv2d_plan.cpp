@@ -49,7 +49,7 @@ Conv2dTile choose_tile(const Conv2dPlan& plan, const Product& g, bool filter_gra
 
 /// The kernels index pixels, lines of the filter and blocks with 32 bits (elements with 64), and keep one entry for each tap and period.
 void check_limits(const Conv2dProblem& d) {
-  constexpr std::int64_t kMost = (std::int64_t{1} << 31) - 256, kMostTaps = 2048;
+  constexpr std::int64_t kMost = (std::int64_t{1} << 31) - (1 << 20), kMostTaps = 2048;  // less what rounding up to tiles adds
   require(d.n * d.h * d.w < kMost && d.output_pixels() < kMost, "conv2d: ", d.n, " images of ", d.h, "x", d.w, " are more pixels than a GPU call takes (2^31): use a smaller batch");
   require(d.k * d.r * d.s < kMost && d.r * d.s * d.group_inputs() < kMost, "conv2d: a filter of ", d.k, "x", d.r, "x", d.s, "x", d.group_inputs(), " is more than a GPU call takes");
   const std::array<std::int64_t, 2> sizes{d.h, d.w}, taps{d.r, d.s};
@@ -77,6 +77,8 @@ Conv2dPlan choose(Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& 
     const std::int64_t by_length = d.output_pixels() / kLeastPixels, by_memory = kMostElements / (g.rows * g.columns * g.batch);
     plan.splits = static_cast<int>(std::max<std::int64_t>(1, std::min({wanted, by_length, by_memory})));
   }
+  require(tiles(g, plan.tile) * plan.splits < std::int64_t{1} << 31, "conv2d: ", d.groups, " groups over ", d.output_pixels(),
+          " pixels are more blocks than a GPU call takes: use a smaller batch");
   return plan;
 }
 
