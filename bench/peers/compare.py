@@ -7,16 +7,16 @@ Prints a table of medians with their spread and writes JSON. Exits 1 where the l
   bench/peers/compare.py --program build/epitaxy_peer --out peers.json
 """
 import argparse
+import array
 import glob
 import json
 import os
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
-
-import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 BATCHES = 4
@@ -25,14 +25,15 @@ LOSS_TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 
 
 def write_batches(workload, folder):
-    random = np.random.default_rng(7)
+    values = random.Random(7)
+    batch, features = (64, 64 * 64) if workload == "A" else (32, 784)
+    inputs = array.array("f", (values.random() for _ in range(BATCHES * batch * features)))
     if workload == "A":
-        random.random((BATCHES, 64, 64, 64, 1), np.float32).tofile(folder / "inputs.raw")
-        random.integers(0, 7, (BATCHES, 64), np.int32).tofile(folder / "targets.raw")
-        return
-    inputs = random.random((BATCHES, 32, 784), np.float32)
-    inputs.tofile(folder / "inputs.raw")
-    inputs.mean(2, keepdims=True).astype(np.float32).tofile(folder / "targets.raw")
+        targets = array.array("i", (values.randrange(7) for _ in range(BATCHES * batch)))
+    else:
+        targets = array.array("f", (statistics.fmean(inputs[i : i + features]) for i in range(0, len(inputs), features)))
+    (folder / "inputs.raw").write_bytes(inputs.tobytes())
+    (folder / "targets.raw").write_bytes(targets.tobytes())
 
 
 def candidates(workload, device, threads):
