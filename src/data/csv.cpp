@@ -43,10 +43,7 @@ class Rows {
       cells.push_back(read_cell());
       if (at_ >= text_.size()) return;
       const char end = text_[at_++];
-      if (end == separator_) {
-        if (at_ >= text_.size()) cells.emplace_back();  // the file ends behind a separator
-        continue;
-      }
+      if (end == separator_) continue;
       if (end == '\r' && at_ < text_.size() && text_[at_] == '\n') ++at_;
       ++line_;
       return;

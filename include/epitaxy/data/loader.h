@@ -21,13 +21,13 @@ struct LoaderOptions {
   std::int64_t batch = 32;
   bool shuffle = true;
   std::uint64_t seed = 1;  // of the order and of the augmentation
-  Augmentation augmentation;
+  Augmentation augmentation{};
   int slots = 2;  // batches in memory: one in use, the others being filled
   /// Memory of a slot (inputs, then targets at the next multiple of 256 bytes), asked for once per slot; default: host memory. Give pinned
   /// memory for fast copies to a GPU.
-  std::function<std::shared_ptr<Buffer>(std::size_t bytes)> allocate;
+  std::function<std::shared_ptr<Buffer>(std::size_t bytes)> allocate{};
   /// Called by the worker before it overwrites a slot: wait here for an asynchronous copy out of it.
-  std::function<void(int slot)> before_reuse;
+  std::function<void(int slot)> before_reuse{};
 };
 
 /// Batch number `batch` of its epoch. Inputs and targets are contiguous; the last batch of an epoch may be smaller.

@@ -21,16 +21,16 @@
 namespace epitaxy {
 
 struct DataOptions {
-  std::string data;                   // see above
-  std::vector<std::string> target;    // tables: the target columns (required)
-  std::vector<std::string> features;  // tables: the input columns; empty: numeric columns but targets, group, unnamed and row-number ones
-  std::string group;                  // tables: rows with one value of this column stay on one side of every split
-  std::optional<Task> task;           // tables: default by the target (text: classification). Images: default classification;
-                                      // regression takes the label (a class name that is a number, else its index) as the value
-  double validation_fraction = 0.1;   // of training, where no validation part exists on disk; 0 for none
-  double test_fraction = 0.2;         // where the source has no test part: plain class folders, single tables, lattice:
-  std::uint64_t seed = 1;             // of the splits
-  bool unshuffled_tail = false;       // validation is the last fraction of training in file order (Keras's validation_split)
+  std::string data{};                   // see above
+  std::vector<std::string> target{};    // tables: the target columns (required)
+  std::vector<std::string> features{};  // tables: the input columns; empty: numeric columns but targets, group, unnamed and row-number ones
+  std::string group{};                  // tables: rows with one value of this column stay on one side of every split
+  std::optional<Task> task{};           // tables: default by the target (text: classification). Images: default classification;
+                                        // regression takes the label (a class name that is a number, else its index) as the value
+  double validation_fraction = 0.1;     // of training, where no validation part exists on disk; 0 for none
+  double test_fraction = 0.2;           // where the source has no test part: plain class folders, single tables, lattice:
+  std::uint64_t seed = 1;               // of the splits
+  bool unshuffled_tail = false;         // validation is the last fraction of training in file order (Keras's validation_split)
 };
 
 struct Parts {
