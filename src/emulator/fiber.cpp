@@ -48,7 +48,10 @@ Fiber::Fiber(Body body) : body_(body), stack_bytes_(kStackBytes) {
   stack_bottom_ = mapping_ + kPage;
   static std::size_t made = 0;
   offset_ = made++ % 16 * 576;  // stacks that all began at one offset within a page would fight for the same cache lines
-  restart();
+#if EPITAXY_TSAN
+  tsan_ = __tsan_create_fiber(0);
+#endif
+  prepare();
 }
 
 Fiber::~Fiber() {
@@ -61,29 +64,26 @@ Fiber::~Fiber() {
   if (mapping_) munmap(mapping_, kStackBytes + kPage);
 }
 
-void Fiber::restart() {
+void Fiber::prepare() {
+  context_ = make_fcontext(mapping_ + kPage + kStackBytes - offset_, kStackBytes - offset_, &Fiber::start);
+}
+
+void Fiber::restart([[maybe_unused]] Fiber& caller, [[maybe_unused]] void* sync) {
 #if EPITAXY_ASAN
   __asan_unpoison_memory_region(mapping_ + kPage, kStackBytes);
 #endif
 #if EPITAXY_TSAN
-  if (tsan_) __tsan_destroy_fiber(tsan_);
-  tsan_ = __tsan_create_fiber(0);
+  __tsan_switch_to_fiber(tsan_, kNoSync);
+  __tsan_release(sync);
+  __tsan_switch_to_fiber(caller.tsan_, kNoSync);
 #endif
   fake_stack_ = nullptr;
-  context_ = make_fcontext(mapping_ + kPage + kStackBytes - offset_, kStackBytes - offset_, &Fiber::start);
+  prepare();
 }
 
 void Fiber::adopt_caller() {
 #if EPITAXY_TSAN
   tsan_ = __tsan_get_current_fiber();
-#endif
-}
-
-void Fiber::release_abandoned([[maybe_unused]] Fiber& caller, [[maybe_unused]] void* sync) {
-#if EPITAXY_TSAN
-  __tsan_switch_to_fiber(tsan_, kNoSync);
-  __tsan_release(sync);
-  __tsan_switch_to_fiber(caller.tsan_, kNoSync);
 #endif
 }
 

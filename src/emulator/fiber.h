@@ -23,13 +23,13 @@ class Fiber {
   /// Leaves `from`, the running fiber, and continues `to`; returns when somebody switches back.
   static void switch_to(Fiber& from, Fiber& to);
   /// Forgets where the fiber was suspended: the next switch starts its body anew. Nothing on its stack is destroyed.
-  void restart();
+  /// TSan: what it did until then happens before the caller's next acquire of `sync`.
+  void restart(Fiber& caller, void* sync);
   /// Makes the calling code's own TSan identity this fiber's (for the fiber without a stack).
   void adopt_caller();
-  /// TSan: everything the fiber did happens before the next acquire of `sync` (used when it is abandoned).
-  void release_abandoned(Fiber& caller, void* sync);
 
  private:
+  void prepare();
   static void start(boost::context::detail::transfer_t transfer);
   void landed(boost::context::detail::transfer_t transfer);
 

@@ -78,15 +78,16 @@ void Scheduler::run(const LaunchShape& shape, void (*body)(const void*), const v
     blockDim = shape.block;
     count_ = static_cast<int>(shape.block.x * shape.block.y * shape.block.z);
     warp_count_ = (count_ + 31) / 32;
-    for (auto& crew : crews_) {
-      if (!crew) crew = std::make_unique<Crew>();
-      prepare(*crew);
+    const std::size_t crews = count_ <= kMaxThreadsOfTwoCrews ? kCrews : 1;
+    for (std::size_t i = 0; i < crews; ++i) {
+      if (!crews_[i]) crews_[i] = std::make_unique<Crew>();
+      prepare(*crews_[i]);
     }
     const std::uint64_t blocks = static_cast<std::uint64_t>(gridDim.x) * gridDim.y * gridDim.z;
     std::uint64_t step = random() % blocks | 1u, first = random() % blocks;  // random order: first + i * step, all blocks once
     while (std::gcd(step, blocks) != 1) step += 2;
     for (std::uint64_t i = 0; i < blocks && message_.empty() && !exception_; ++i) {
-      Crew& crew = *crews_[i % kCrews];
+      Crew& crew = *crews_[i % crews];
       switch (options_.order) {
         case EmulatorOrder::forward: run_block(i, crew); break;
         case EmulatorOrder::reverse: run_block(blocks - 1 - i, crew); break;
@@ -95,10 +96,10 @@ void Scheduler::run(const LaunchShape& shape, void (*body)(const void*), const v
           break;
       }
     }
-    running_ = nullptr;
-    if (!message_.empty() || exception_) rewind_crews();
+    if (!message_.empty() || exception_) rewind();
     else if (std::string damage = damaged_allocation(); !damage.empty())
       message_ = text(shape_.kernel, ": ", damage, " [", epitaxy::describe(options_), "]");
+    running_ = nullptr;
   }
   tsan_acquire(&launch_end_);
   if (exception_) std::rethrow_exception(std::exchange(exception_, nullptr));
@@ -146,10 +147,11 @@ void Scheduler::run_block(std::uint64_t block, Crew& crew) {
   first.fiber = fiber_for(first);
   threadIdx = first.index;
   Fiber::switch_to(launcher_, *first.fiber);
-  if (message_.empty() && !exception_)
-    if (const std::string damage = crew_->shared.damage(); !damage.empty())
-      message_ = text(shape_.kernel, ": ", damage, " in block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") [",
-                      epitaxy::describe(options_), "]");
+  if (!message_.empty() || exception_) return;
+  running_ = nullptr;
+  if (const std::string damage = crew_->shared.damage(); !damage.empty())
+    message_ = text(shape_.kernel, ": ", damage, " in block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") [",
+                    epitaxy::describe(options_), "]");
 }
 
 Thread* Scheduler::choose() {
@@ -258,16 +260,13 @@ void Scheduler::stop(const std::string& message) {
   throw Stopped{};
 }
 
-// After an error threads are suspended in the middle of kernels: their stacks are used anew from the top.
-void Scheduler::rewind_crews() {
-  for (auto& crew : crews_) {
-    crew->idle.clear();
-    for (auto& fiber : crew->fibers) {
-      fiber->release_abandoned(launcher_, &launch_end_);
-      tsan_acquire(&launch_end_);
-      fiber->restart();
-      if (!kThreadSanitizer) crew->idle.push_back(fiber.get());
-    }
+// After an error threads are suspended in the middle of the kernel: their stacks are used anew from the top.
+void Scheduler::rewind() {
+  for (int i = 0; i < count_; ++i) {
+    Thread& one = crew_->threads[static_cast<std::size_t>(i)];
+    if (!one.fiber || (one.finished && &one != running_)) continue;
+    one.fiber->restart(launcher_, &launch_end_);
+    if (!kThreadSanitizer) crew_->idle.push_back(one.fiber);
   }
 }
 

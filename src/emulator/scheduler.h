@@ -69,6 +69,7 @@ struct Crew {
   std::array<std::array<std::array<char, 2>, 32>, kMaxWarps> syncwarp{};
 };
 inline constexpr int kCrews = kThreadSanitizer ? 2 : 1;
+inline constexpr int kMaxThreadsOfTwoCrews = 512;  // a TSan fiber costs 0.8 MB; races between larger blocks are not looked for
 
 class Scheduler {
  public:
@@ -99,7 +100,7 @@ class Scheduler {
   void check_shape() const;
   void run_block(std::uint64_t block, Crew& crew);
   void prepare(Crew& crew);
-  void rewind_crews();
+  void rewind();
   void work();
   Thread* choose();
   Fiber* new_fiber(Crew& crew);
