@@ -1,4 +1,5 @@
-// Whole models on every device: each planned operation of three training steps is held against the reference on its actual inputs.
+// Whole models on every device: three training steps, in the first and last of which each planned operation
+// is held against the reference on its actual inputs.
 #include <cmath>
 
 #include "epitaxy/plan/compiled_model.h"
@@ -54,6 +55,10 @@ TEST_P(WholeModel, EveryPlannedOperationMeetsItsTolerance) {
     backend.copy(plan.tensor(rate).data(), &learning_rate, sizeof learning_rate, backend.stream());
     backend.synchronize(backend.stream());
     for (const PlannedNode& node : plan.nodes()) {
+      if (step == 1) {
+        plan.run(node);
+        continue;
+      }
       const auto before = fetch(node.inputs);
       plan.run(node);
       backend.synchronize(backend.stream());
