@@ -65,7 +65,7 @@ void measure(benchmark::State& state, const test::MemoryCase& one, const Context
     context.backend->synchronize(context.stream);
   }
   const double bytes = one.operation->cost(one.inputs).bytes * kRepeats;
-  state.counters["us"] = benchmark::Counter(1e-6 * kRepeats, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+  state.counters["each"] = benchmark::Counter(kRepeats, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
   state.counters["GB/s"] = benchmark::Counter(bytes * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["of_copy"] = benchmark::Counter(bytes / copy, benchmark::Counter::kIsIterationInvariantRate);
 }

@@ -1,6 +1,10 @@
 // Activations: hand-computed values, finite differences, every device against the reference.
 #include "tests/cases/activation.h"
 
+#include <cmath>
+#include <cstring>
+#include <limits>
+
 #include "tests/support/compare.h"
 
 namespace epitaxy::test {
@@ -38,7 +42,36 @@ TEST(Activation, Devices) {
 TEST(Activation, Extremes) {
   const double big = 60000, inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
   for (const Activation kind : kActivations)
-    check_devices(*activation(kind), {values(DType::fp32, {6}, {-big, big, -inf, inf, nan, -0.0})}, false, true);
+    for (const DType dtype : kFloatTypes) {
+      const Tensor x = values(dtype, {6}, {-big, big, -inf, inf, nan, -0.0});
+      check_devices(*activation(kind), {x}, false, true);
+      check_devices(*activation_gradient(kind), {x, make({dtype, {6}}, Fill::normal(), 1)}, false, true);
+    }
+}
+
+/// All 65536 numbers of the 16-bit types, NaNs and infinities included. ReLU is exact.
+TEST(Activation, EverySixteenBitPattern) {
+  for (const DType dtype : {DType::bf16, DType::fp16}) {
+    Tensor all(cpu_backend(), {dtype, {65536}});
+    for (std::uint32_t i = 0; i < 65536; ++i) {
+      const auto bits = static_cast<std::uint16_t>(i);
+      std::memcpy(static_cast<std::byte*>(all.data()) + 2 * i, &bits, 2);
+    }
+    const Tensor dy = make({dtype, {65536}}, Fill::normal(), 1);
+    for (const Activation kind : kActivations) {
+      SCOPED_TRACE(text(name(kind), " ", name(dtype)));
+      check_devices(*activation(kind), {all}, false, true);
+    }
+    for (const Device device : devices()) {
+      if (!why_absent(device).empty()) continue;
+      for (const auto& [operation, inputs] : {std::pair{activation(Activation::relu), std::vector{all}},
+                                              std::pair{activation_gradient(Activation::relu), std::vector{all, dy}}}) {
+        const auto got = numbers(run_on(device, *operation, inputs)[0]), want = numbers(run_on({}, *operation, inputs, true)[0]);
+        for (std::size_t i = 0; i < want.size(); ++i)
+          ASSERT_TRUE(got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i]))) << operation->name() << " on " << name(device) << ", pattern " << i;
+      }
+    }
+  }
 }
 
 TEST(Activation, RejectsIntegers) { EXPECT_THROW(activation(Activation::relu)->outputs(std::vector<TensorSpec>{{DType::int32, {2}}}), Error); }

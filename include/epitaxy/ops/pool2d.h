@@ -8,7 +8,7 @@
 namespace epitaxy {
 
 struct Pool2dOptions {
-  std::array<std::int64_t, 2> kernel{2, 2};  // rows, columns; at most 256 elements (255 taps are addressed by uint8)
+  std::array<std::int64_t, 2> kernel{2, 2};  // rows, columns; for the maximum at most 256 elements, which uint8 numbers
   std::array<std::int64_t, 2> stride{2, 2};
   std::array<std::int64_t, 4> padding{0, 0, 0, 0};  // top, bottom, left, right; each less than the kernel; never chosen by the maximum
 };
