@@ -59,8 +59,9 @@ template <bool kBackward>
 void run(const ActivationArgs& args, Stream stream) {
   with_float(args.dtype, [&]<class T>() {
     constexpr std::int64_t kPerBlock = kThreads * 16 / sizeof(T);
-    launch(stream, "activation", activation_kernel<T, kBackward>, dim3(static_cast<unsigned>((args.count + kPerBlock - 1) / kPerBlock)), dim3(kThreads),
-           0, static_cast<const T*>(args.x), static_cast<const T*>(args.dy), static_cast<T*>(args.y), args.count, args.kind, args.slope);
+    launch(stream, "activation", activation_kernel<T, kBackward>, dim3(static_cast<unsigned>((args.count + kPerBlock - 1) / kPerBlock)),
+           dim3(kThreads), 0, static_cast<const T*>(args.x), static_cast<const T*>(args.dy), static_cast<T*>(args.y), args.count, args.kind,
+           args.slope);
   });
 }
 

@@ -34,8 +34,8 @@ void cast_forward<World>(const CastArgs& args, Stream stream) {
   with_float(args.from, [&]<class From>() {
     with_float(args.to, [&]<class To>() {
       constexpr std::int64_t kPerBlock = kThreads * kVector;
-      launch(stream, "cast", cast_kernel<From, To>, dim3(static_cast<unsigned>((args.count + kPerBlock - 1) / kPerBlock)), dim3(kThreads), 0,
-             static_cast<const From*>(args.x), static_cast<To*>(args.y), args.count);
+      launch(stream, "cast", cast_kernel<From, To>, dim3(static_cast<unsigned>((args.count + kPerBlock - 1) / kPerBlock)), dim3(kThreads),
+             0, static_cast<const From*>(args.x), static_cast<To*>(args.y), args.count);
     });
   });
 }

@@ -14,8 +14,9 @@ constexpr int kThreads = 256;
 constexpr int kVector = 8;
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) dropout_kernel(const T* x, const std::int64_t* step, T* y, std::int64_t count,
-                                                           std::uint32_t threshold, float scale, std::uint64_t seed, std::uint32_t ordinal) {
+__global__ void __launch_bounds__(kThreads)
+    dropout_kernel(const T* x, const std::int64_t* step, T* y, std::int64_t count, std::uint32_t threshold, float scale, std::uint64_t seed,
+                   std::uint32_t ordinal) {
   const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kVector;
   if (first >= count) return;
   const int valid = count - first < kVector ? static_cast<int>(count - first) : kVector;

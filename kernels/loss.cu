@@ -58,15 +58,16 @@ __global__ void __launch_bounds__(kThreads) element_loss_kernel(const T* y, cons
 }
 
 /// result = sum(partials) / (weight ? *weight : count). One block.
-__global__ void __launch_bounds__(kThreads) finish_mean_kernel(const float* partials, int blocks, const float* weight, float count, float* result) {
+__global__ void __launch_bounds__(kThreads)
+    finish_mean_kernel(const float* partials, int blocks, const float* weight, float count, float* result) {
   float sum = 0.0f;
   for (int i = static_cast<int>(threadIdx.x); i < blocks; i += kThreads) sum += partials[i];
   sum = block_sum<kThreads>(sum);
   if (threadIdx.x == 0) *result = sum / (weight ? *weight : count);
 }
 
-__global__ void __launch_bounds__(kThreads) target_weight_kernel(const std::int32_t* target, const float* weights, float* partials,
-                                                                 std::int64_t rows, std::int64_t classes) {
+__global__ void __launch_bounds__(kThreads)
+    target_weight_kernel(const std::int32_t* target, const float* weights, float* partials, std::int64_t rows, std::int64_t classes) {
   float sum = 0.0f;
   for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; row < rows;
        row += static_cast<std::int64_t>(gridDim.x) * kThreads) {
@@ -88,7 +89,8 @@ __global__ void __launch_bounds__(kThreads)
   const float scale = 1.0f / (weight_sum ? *weight_sum : static_cast<float>(rows));
   const float share = smoothing / static_cast<float>(classes);  // of every class in the target distribution
   float total = 0.0f;
-  for (std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * kRows; base < rows; base += static_cast<std::int64_t>(gridDim.x) * kRows) {
+  for (std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * kRows; base < rows;
+       base += static_cast<std::int64_t>(gridDim.x) * kRows) {
     const std::int64_t row = base + threadIdx.x / kLanes;
     const std::int64_t width = row < rows ? classes : 0;  // every lane stays for the reductions
     const std::int32_t t = row < rows ? target[row] : 0;
@@ -134,7 +136,8 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int kNone = std::numeric_limits<int>::max();
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   int hits = 0;
-  for (std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * kRows; base < rows; base += static_cast<std::int64_t>(gridDim.x) * kRows) {
+  for (std::int64_t base = static_cast<std::int64_t>(blockIdx.x) * kRows; base < rows;
+       base += static_cast<std::int64_t>(gridDim.x) * kRows) {
     const std::int64_t row = base + threadIdx.x / kLanes;
     float largest = -INFINITY;
     int at = kNone;
@@ -189,8 +192,9 @@ void element_loss<World>(const ElementLossArgs& args, Stream stream) {
   float* partials = static_cast<float*>(args.workspace);
   const int blocks = block_count(args.count, kThreads * kVector);
   with_float(args.dtype, [&]<class T>() {
-    launch(stream, "element_loss", element_loss_kernel<T>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, static_cast<const T*>(args.y),
-           args.target, static_cast<T*>(args.gradient), partials, args.count, args.kind, args.delta, 1.0f / static_cast<float>(args.count));
+    launch(stream, "element_loss", element_loss_kernel<T>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0,
+           static_cast<const T*>(args.y), args.target, static_cast<T*>(args.gradient), partials, args.count, args.kind, args.delta,
+           1.0f / static_cast<float>(args.count));
   });
   finish_mean(partials, blocks, nullptr, args.count, args.loss, stream);
 }
@@ -227,8 +231,8 @@ void accuracy<World>(const AccuracyArgs& args, Stream stream) {
       const int blocks = block_count(args.rows, kThreads / kLanes);
       launch(stream, "accuracy", accuracy_kernel<T, kLanes>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0,
              static_cast<const T*>(args.logits), args.target, partials, args.rows, args.classes);
-      launch(stream, "accuracy_mean", finish_accuracy_kernel, dim3(1), dim3(kThreads), 0, static_cast<const int*>(partials), blocks, args.rows,
-             args.accuracy);
+      launch(stream, "accuracy_mean", finish_accuracy_kernel, dim3(1), dim3(kThreads), 0, static_cast<const int*>(partials), blocks,
+             args.rows, args.accuracy);
     });
   });
 }

@@ -71,7 +71,8 @@ __global__ void __launch_bounds__(kThreads) max_pool_kernel(const T* x, T* y, st
 }
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads) max_pool_gradient_kernel(const T* dy, const std::uint8_t* index, T* dx, PoolShape a, unsigned count) {
+__global__ void __launch_bounds__(kThreads)
+    max_pool_gradient_kernel(const T* dy, const std::uint8_t* index, T* dx, PoolShape a, unsigned count) {
   const unsigned i = blockIdx.x * kThreads + threadIdx.x;
   if (i >= count) return;
   const Item o = item_at(i, static_cast<unsigned>(a.h), static_cast<unsigned>(a.w), static_cast<unsigned>(a.c / kWidth), kWidth);
@@ -115,7 +116,8 @@ __global__ void __launch_bounds__(kThreads) average_pool_kernel(const T* x, T* y
 }
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads) average_pool_gradient_kernel(const T* dy, T* dx, PoolShape a, bool exclude_padding, unsigned count) {
+__global__ void __launch_bounds__(kThreads)
+    average_pool_gradient_kernel(const T* dy, T* dx, PoolShape a, bool exclude_padding, unsigned count) {
   const unsigned i = blockIdx.x * kThreads + threadIdx.x;
   if (i >= count) return;
   const Item o = item_at(i, static_cast<unsigned>(a.h), static_cast<unsigned>(a.w), static_cast<unsigned>(a.c / kWidth), kWidth);
@@ -123,8 +125,8 @@ __global__ void __launch_bounds__(kThreads) average_pool_gradient_kernel(const T
   float sum[kWidth] = {};
   for (std::int64_t p = rows.first; p < rows.last; ++p)
     for (std::int64_t q = columns.first; q < columns.last; ++q) {
-      const std::int64_t divisor = exclude_padding ? inside(a.row_start(p), a.r, a.h) * inside(a.column_start(q), a.s, a.w)
-                                                   : static_cast<std::int64_t>(a.r) * a.s;
+      const std::int64_t divisor =
+          exclude_padding ? inside(a.row_start(p), a.r, a.h) * inside(a.column_start(q), a.s, a.w) : static_cast<std::int64_t>(a.r) * a.s;
       float v[kWidth];
       load_floats(v, dy + ((o.n * a.p + p) * a.q + q) * a.c + o.channel);
 #pragma unroll
@@ -162,7 +164,8 @@ __global__ void __launch_bounds__(kThreads) global_pool_kernel(const T* x, T* y,
 }
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads) global_pool_gradient_kernel(const T* dy, T* dx, std::int64_t pixels, std::int64_t channels, std::int64_t count) {
+__global__ void __launch_bounds__(kThreads)
+    global_pool_gradient_kernel(const T* dy, T* dx, std::int64_t pixels, std::int64_t channels, std::int64_t count) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   const std::int64_t groups = channels / kWidth, channel = i % groups * kWidth, n = i / groups / pixels;
@@ -215,8 +218,8 @@ void max_pool2d_forward<World>(const Pool2dArgs& args, Stream stream) {
       const auto kernel = a.r == 2 && a.s == 2   ? max_pool_kernel<T, kWidth, 2, 2>
                           : a.r == 3 && a.s == 3 ? max_pool_kernel<T, kWidth, 3, 3>
                                                  : max_pool_kernel<T, kWidth, 0, 0>;
-      launch(stream, "max_pool2d", kernel, blocks_for(threads), dim3(kThreads), 0, static_cast<const T*>(args.from) + first * a.h * a.w * a.c,
-             static_cast<T*>(args.to) + out, args.index + out, part, threads);
+      launch(stream, "max_pool2d", kernel, blocks_for(threads), dim3(kThreads), 0,
+             static_cast<const T*>(args.from) + first * a.h * a.w * a.c, static_cast<T*>(args.to) + out, args.index + out, part, threads);
     });
   });
 }

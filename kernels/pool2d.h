@@ -21,12 +21,12 @@ struct PoolShape {
 };
 
 struct Pool2dArgs {
-  const void* from;           // x forward, dy backward
-  void* to;                   // y forward, dx backward
-  std::uint8_t* index;        // max pooling: written forward, read backward
+  const void* from;     // x forward, dy backward
+  void* to;             // y forward, dx backward
+  std::uint8_t* index;  // max pooling: written forward, read backward
   PoolShape shape;
   DType dtype;
-  bool exclude_padding;       // average pooling
+  bool exclude_padding;                                   // average pooling
   std::int64_t items_per_launch = std::int64_t{1} << 30;  // threads of one launch, so that indices within it fit 32 bits
 };
 

@@ -18,9 +18,7 @@ __device__ __forceinline__ float value(bool log, float x, float maximum, float f
 }
 
 /// dx_i from y_i, dy_i and the row's sum of dy * y (softmax) or dy (log-softmax).
-__device__ __forceinline__ float gradient(bool log, float y, float dy, float sum) {
-  return log ? dy - expf(y) * sum : y * (dy - sum);
-}
+__device__ __forceinline__ float gradient(bool log, float y, float dy, float sum) { return log ? dy - expf(y) * sum : y * (dy - sum); }
 
 /// kLanes lanes a row, each with up to kPerLane elements at lane, lane + kLanes, ...
 template <class T, bool kBackward, int kLanes, int kPerLane>
@@ -105,7 +103,8 @@ void run(const SoftmaxArgs& args, Stream stream) {
     if (args.columns <= 256) return run_rows<T, kBackward, 32, 8>(args, stream);
     if (args.columns <= 1024) return run_rows<T, kBackward, 32, 32>(args, stream);
     launch(stream, kBackward ? "softmax_gradient" : "softmax", softmax_long_kernel<T, kBackward>, dim3(static_cast<unsigned>(args.rows)),
-           dim3(kThreads), 0, static_cast<const T*>(args.x), static_cast<const T*>(args.dy), static_cast<T*>(args.y), args.columns, args.log);
+           dim3(kThreads), 0, static_cast<const T*>(args.x), static_cast<const T*>(args.dy), static_cast<T*>(args.y), args.columns,
+           args.log);
   });
 }
 

@@ -84,8 +84,7 @@ void activation_backward<Host>(const ActivationArgs& args, Stream) {
       case Activation::leaky_relu: return with([negative](float s) { return s > 0.0f ? 1.0f : negative; });
       case Activation::sigmoid: return with([](float s) { return s * (1.0f - s); });
       case Activation::tanh: return with([](float s) { return 1.0f - s * s; });
-      case Activation::gelu:
-        return with([](float s) { return fast_normal_cdf(s) + s * fast_exp(-0.5f * s * s) * 0.39894228040143268f; });
+      case Activation::gelu: return with([](float s) { return fast_normal_cdf(s) + s * fast_exp(-0.5f * s * s) * 0.39894228040143268f; });
     }
   });
 }

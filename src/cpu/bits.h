@@ -18,7 +18,9 @@ using Key = std::make_signed_t<Bits<T>>;
 
 /// The pattern of infinity; a magnitude above it is a NaN.
 template <class T>
-inline constexpr Bits<T> kInfinityBits = std::is_same_v<T, float> ? Bits<T>(0x7f800000u) : std::is_same_v<T, Half> ? Bits<T>(0x7c00u) : Bits<T>(0x7f80u);
+inline constexpr Bits<T> kInfinityBits = std::is_same_v<T, float>  ? Bits<T>(0x7f800000u)
+                                         : std::is_same_v<T, Half> ? Bits<T>(0x7c00u)
+                                                                   : Bits<T>(0x7f80u);
 
 template <class T>
 inline Bits<T> bits_of(const T& x) {

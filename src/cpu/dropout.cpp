@@ -9,7 +9,7 @@ namespace epitaxy {
 
 namespace {
 
-constexpr std::int64_t kBlocks = 64;            // Philox blocks drawn at once
+constexpr std::int64_t kBlocks = 64;  // Philox blocks drawn at once
 constexpr std::int64_t kElements = 4 * kBlocks;
 
 /// keep[i] = 1 where element first + i is kept. philox() of kBlocks counters at once, a round at a time.
@@ -52,20 +52,23 @@ void dropout_forward<Host>(const DropoutArgs& args, Stream) {
     const T* x = static_cast<const T*>(args.x);
     T* y = static_cast<T*>(args.y);
     const std::int64_t chunks = (args.count + kElements - 1) / kElements;
-    parallel_for(chunks, [&](std::int64_t first, std::int64_t last) {
-      std::uint8_t keep[kElements];
-      for (std::int64_t chunk = first; chunk < last; ++chunk) {
-        const std::int64_t begin = chunk * kElements, count = std::min(kElements, args.count - begin);
-        draw(args, threshold, step, begin, keep);
-        const T* from = x + begin;
-        T* to = y + begin;  // may be `from` itself
+    parallel_for(
+        chunks,
+        [&](std::int64_t first, std::int64_t last) {
+          std::uint8_t keep[kElements];
+          for (std::int64_t chunk = first; chunk < last; ++chunk) {
+            const std::int64_t begin = chunk * kElements, count = std::min(kElements, args.count - begin);
+            draw(args, threshold, step, begin, keep);
+            const T* from = x + begin;
+            T* to = y + begin;  // may be `from` itself
 #pragma GCC ivdep
-        for (std::int64_t i = 0; i < count; ++i) {
-          const float v = to_float(from[i]) * scale;
-          to[i] = round<T>(keep[i] ? v : 0.0f);
-        }
-      }
-    }, 16);
+            for (std::int64_t i = 0; i < count; ++i) {
+              const float v = to_float(from[i]) * scale;
+              to[i] = round<T>(keep[i] ? v : 0.0f);
+            }
+          }
+        },
+        16);
   });
 }
 

@@ -44,7 +44,8 @@ class ActivationBackward final : public Operation {
   std::string name() const override { return std::string(epitaxy::name(kind_)) + "_gradient"; }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     require_inputs("activation_gradient", inputs.size(), 2, 2);
-    require(inputs[0] == inputs[1] && is_floating(inputs[0].dtype), "activation_gradient: saved ", inputs[0], " and dy ", inputs[1], " must agree");
+    require(inputs[0] == inputs[1] && is_floating(inputs[0].dtype), "activation_gradient: saved ", inputs[0], " and dy ", inputs[1],
+            " must agree");
     return {inputs[1]};
   }
   void run(const Call& call) const override {

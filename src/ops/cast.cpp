@@ -39,8 +39,8 @@ class Reshape final : public Operation {
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     require_inputs("reshape", inputs.size(), 1, 1);
     const Shape& shape = inputs[0].shape;
-    require(shape.rank() >= 1 && shape.tail().count() == item_.count(), "reshape: an item of x ", inputs[0], " must have the ", item_.count(),
-            " elements of ", item_);
+    require(shape.rank() >= 1 && shape.tail().count() == item_.count(), "reshape: an item of x ", inputs[0], " must have the ",
+            item_.count(), " elements of ", item_);
     return {{inputs[0].dtype, item_.prepend(shape[0])}};
   }
   bool is_view() const override { return true; }

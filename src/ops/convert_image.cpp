@@ -28,8 +28,9 @@ class ConvertImage final : public Operation {
   void run(const Call& call) const override {
     const Tensor& x = call.inputs[0];
     const std::int64_t channels = x.dim(-1);
-    const ConvertImageArgs args{x.data(), call.inputs[1].as<float>(), call.inputs[2].as<float>(), call.outputs[0].data(),
-                                x.count() / channels, channels, x.dtype(), to_};
+    const ConvertImageArgs args{
+        x.data(), call.inputs[1].as<float>(), call.inputs[2].as<float>(), call.outputs[0].data(), x.count() / channels, channels, x.dtype(),
+        to_};
     dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { convert_image_forward<World>(args, stream); });
   }
   Cost cost(std::span<const TensorSpec> inputs) const override {

@@ -23,7 +23,8 @@ class Dropout final : public Operation {
   }
   void run(const Call& call) const override {
     const Tensor& x = call.inputs[0];
-    const DropoutArgs args{x.data(), call.inputs[1].as<std::int64_t>(), call.outputs[0].data(), x.count(), x.dtype(), rate_, seed_, ordinal_};
+    const DropoutArgs args{x.data(), call.inputs[1].as<std::int64_t>(), call.outputs[0].data(), x.count(), x.dtype(), rate_, seed_,
+                           ordinal_};
     dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { dropout_forward<World>(args, stream); });
   }
   void differentiate(GradientBuilder& builder) const override {

@@ -35,15 +35,22 @@ class ElementwiseLoss final : public Loss {
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     require_inputs(name().c_str(), inputs.size(), 2, 2);
     require(is_floating(inputs[0].dtype), name(), ": the prediction must be floating, got ", inputs[0]);
-    require(inputs[1] == TensorSpec{DType::fp32, inputs[0].shape}, name(), ": the target must be fp32 and shaped as the prediction ", inputs[0],
-            ", got ", inputs[1]);
+    require(inputs[1] == TensorSpec{DType::fp32, inputs[0].shape}, name(), ": the target must be fp32 and shaped as the prediction ",
+            inputs[0], ", got ", inputs[1]);
     require(inputs[0].shape.count() > 0, name(), ": the batch is empty");
     return outputs_for(inputs[0]);
   }
   void run(const Call& call) const override {
     const Tensor& y = call.inputs[0];
-    const ElementLossArgs args{y.data(), call.inputs[1].as<float>(), call.outputs[0].as<float>(), call.outputs[1].data(),
-                               call.workspace.data(), y.count(), y.dtype(), kind_, delta_};
+    const ElementLossArgs args{y.data(),
+                               call.inputs[1].as<float>(),
+                               call.outputs[0].as<float>(),
+                               call.outputs[1].data(),
+                               call.workspace.data(),
+                               y.count(),
+                               y.dtype(),
+                               kind_,
+                               delta_};
     dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { element_loss<World>(args, stream); });
   }
   Cost cost(std::span<const TensorSpec> inputs) const override {
@@ -65,7 +72,8 @@ void require_classes(const char* operation, std::span<const TensorSpec> inputs) 
   const TensorSpec& logits = inputs[0];
   require(is_floating(logits.dtype) && logits.shape.rank() == 2, operation, ": logits must be floating [N, C], got ", logits);
   require(logits.shape[0] > 0 && logits.shape[1] > 0, operation, ": the batch is empty: ", logits);
-  require(inputs[1] == TensorSpec{DType::int32, {logits.shape[0]}}, operation, ": the target must be int32 [", logits.shape[0], "], got ", inputs[1]);
+  require(inputs[1] == TensorSpec{DType::int32, {logits.shape[0]}}, operation, ": the target must be int32 [", logits.shape[0], "], got ",
+          inputs[1]);
 }
 
 class SoftmaxCrossEntropy final : public Loss {
@@ -85,9 +93,16 @@ class SoftmaxCrossEntropy final : public Loss {
   }
   void run(const Call& call) const override {
     const Tensor& logits = call.inputs[0];
-    const CrossEntropyArgs args{logits.data(), call.inputs[1].as<std::int32_t>(), call.inputs.size() == 3 ? call.inputs[2].as<float>() : nullptr,
-                                call.outputs[0].as<float>(), call.outputs[1].data(), call.workspace.data(), logits.dim(0), logits.dim(1),
-                                logits.dtype(), smoothing_};
+    const CrossEntropyArgs args{logits.data(),
+                                call.inputs[1].as<std::int32_t>(),
+                                call.inputs.size() == 3 ? call.inputs[2].as<float>() : nullptr,
+                                call.outputs[0].as<float>(),
+                                call.outputs[1].data(),
+                                call.workspace.data(),
+                                logits.dim(0),
+                                logits.dim(1),
+                                logits.dtype(),
+                                smoothing_};
     dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { epitaxy::softmax_cross_entropy<World>(args, stream); });
   }
   Cost cost(std::span<const TensorSpec> inputs) const override {
@@ -97,7 +112,8 @@ class SoftmaxCrossEntropy final : public Loss {
   }
   /// exp(d) carries d's rounding: |d| roundings, and a sum that lanes share.
   Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
-    return {.factor = 4, .terms = 16 + static_cast<double>(inputs[0].shape[1]) / 32 + static_cast<double>(inputs[0].shape[0]) / kLossPartials};
+    return {.factor = 4,
+            .terms = 16 + static_cast<double>(inputs[0].shape[1]) / 32 + static_cast<double>(inputs[0].shape[0]) / kLossPartials};
   }
 
  private:
@@ -115,8 +131,9 @@ class Accuracy final : public Operation {
   std::size_t workspace_bytes(std::span<const TensorSpec>, const Context&, const Prepared*) const override { return kLossWorkspace; }
   void run(const Call& call) const override {
     const Tensor& logits = call.inputs[0];
-    const AccuracyArgs args{logits.data(), call.inputs[1].as<std::int32_t>(), call.outputs[0].as<float>(), call.workspace.data(),
-                            logits.dim(0), logits.dim(1), logits.dtype()};
+    const AccuracyArgs args{
+        logits.data(), call.inputs[1].as<std::int32_t>(), call.outputs[0].as<float>(), call.workspace.data(), logits.dim(0), logits.dim(1),
+        logits.dtype()};
     dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { epitaxy::accuracy<World>(args, stream); });
   }
   Tolerance tolerance(std::span<const TensorSpec>) const override { return {.factor = 0}; }

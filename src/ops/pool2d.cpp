@@ -11,35 +11,49 @@ namespace {
 PoolShape pool_shape(const char* operation, const Pool2dOptions& o, const Shape& image) {
   require(image.rank() == 4, operation, ": an image is [N, H, W, C], got ", image);
   const std::int64_t h = image[1] + o.padding[0] + o.padding[1], w = image[2] + o.padding[2] + o.padding[3];
-  require(h >= o.kernel[0] && w >= o.kernel[1], operation, ": the window ", o.kernel[0], "x", o.kernel[1], " exceeds the padded image ", h, "x", w,
-          " of ", image);
+  require(h >= o.kernel[0] && w >= o.kernel[1], operation, ": the window ", o.kernel[0], "x", o.kernel[1], " exceeds the padded image ", h,
+          "x", w, " of ", image);
   require(image.tail().count() < (std::int64_t{1} << 31), operation, ": one image must have fewer than 2^31 elements, got ", image);
-  return {image[0], image[1], image[2], image[3], (h - o.kernel[0]) / o.stride[0] + 1, (w - o.kernel[1]) / o.stride[1] + 1,
-          static_cast<int>(o.kernel[0]), static_cast<int>(o.kernel[1]), static_cast<int>(o.stride[0]), static_cast<int>(o.stride[1]),
-          static_cast<int>(o.padding[0]), static_cast<int>(o.padding[2])};
+  return {image[0],
+          image[1],
+          image[2],
+          image[3],
+          (h - o.kernel[0]) / o.stride[0] + 1,
+          (w - o.kernel[1]) / o.stride[1] + 1,
+          static_cast<int>(o.kernel[0]),
+          static_cast<int>(o.kernel[1]),
+          static_cast<int>(o.stride[0]),
+          static_cast<int>(o.stride[1]),
+          static_cast<int>(o.padding[0]),
+          static_cast<int>(o.padding[2])};
 }
 
 void check_options(const char* operation, const Pool2dOptions& o, bool indexed) {
   constexpr std::int64_t kLargest = 1 << 20;
   for (int i = 0; i < 2; ++i) {
-    require(o.kernel[i] >= 1 && o.kernel[i] <= kLargest, operation, ": the window must be at least 1x1, got ", o.kernel[0], "x", o.kernel[1]);
-    require(o.stride[i] >= 1 && o.stride[i] <= kLargest, operation, ": strides must be at least 1, got ", o.stride[0], " and ", o.stride[1]);
+    require(o.kernel[i] >= 1 && o.kernel[i] <= kLargest, operation, ": the window must be at least 1x1, got ", o.kernel[0], "x",
+            o.kernel[1]);
+    require(o.stride[i] >= 1 && o.stride[i] <= kLargest, operation, ": strides must be at least 1, got ", o.stride[0], " and ",
+            o.stride[1]);
     for (int j = 0; j < 2; ++j)
       require(o.padding[2 * i + j] >= 0 && o.padding[2 * i + j] < o.kernel[i], operation, ": padding must lie in [0, kernel), got ",
               o.padding[2 * i + j], " for a kernel of ", o.kernel[i]);
   }
-  require(!indexed || o.kernel[0] * o.kernel[1] <= 256, operation, ": a window has at most 256 elements, got ", o.kernel[0], "x", o.kernel[1]);
+  require(!indexed || o.kernel[0] * o.kernel[1] <= 256, operation, ": a window has at most 256 elements, got ", o.kernel[0], "x",
+          o.kernel[1]);
 }
 
 std::string describe(const Pool2dOptions& o) {
   std::string result = text(o.kernel[0], "x", o.kernel[1], " stride ", o.stride[0], "x", o.stride[1]);
-  if (o.padding != std::array<std::int64_t, 4>{}) result += text(" padding ", o.padding[0], ",", o.padding[1], ",", o.padding[2], ",", o.padding[3]);
+  if (o.padding != std::array<std::int64_t, 4>{})
+    result += text(" padding ", o.padding[0], ",", o.padding[1], ",", o.padding[2], ",", o.padding[3]);
   return result;
 }
 
 const TensorSpec& require_image(const char* operation, std::span<const TensorSpec> inputs, std::size_t count) {
   require_inputs(operation, inputs.size(), count, count);
-  require(is_floating(inputs[0].dtype) && inputs[0].shape.rank() == 4, operation, ": expected a floating image [N, H, W, C], got ", inputs[0]);
+  require(is_floating(inputs[0].dtype) && inputs[0].shape.rank() == 4, operation, ": expected a floating image [N, H, W, C], got ",
+          inputs[0]);
   return inputs[0];
 }
 
@@ -61,8 +75,9 @@ class Pool2d final : public Operation {
   }
   void run(const Call& call) const override {
     const Tensor& x = call.inputs[0];
-    const Pool2dArgs args{x.data(), call.outputs[0].data(), kMax ? call.outputs[1].as<std::uint8_t>() : nullptr,
-                          pool_shape(kName, options_, x.shape()), x.dtype(), exclude_padding_};
+    const Pool2dArgs args{
+        x.data(),  call.outputs[0].data(), kMax ? call.outputs[1].as<std::uint8_t>() : nullptr, pool_shape(kName, options_, x.shape()),
+        x.dtype(), exclude_padding_};
     dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) {
       if constexpr (kMax)
         max_pool2d_forward<World>(args, stream);
@@ -84,7 +99,9 @@ class Pool2d final : public Operation {
   }
   Tolerance tolerance(std::span<const TensorSpec>) const override {
     if constexpr (kMax) return {.factor = 0};
-    return {.factor = 2, .terms = static_cast<double>(options_.kernel[0] * options_.kernel[1]), .magnitude = Tolerance::Magnitude::absolute_inputs};
+    return {.factor = 2,
+            .terms = static_cast<double>(options_.kernel[0] * options_.kernel[1]),
+            .magnitude = Tolerance::Magnitude::absolute_inputs};
   }
 
  private:
@@ -106,16 +123,18 @@ class Pool2dGradient final : public Operation {
     const TensorSpec& dy = require_image(kName, inputs, kMax ? 2 : 1);
     const TensorSpec dx{dy.dtype, {dy.shape[0], height_, width_, dy.shape[3]}};
     const PoolShape a = pool_shape(kName, options_, dx.shape);
-    require(dy.shape[1] == a.p && dy.shape[2] == a.q, kName, ": dy ", dy, " does not belong to an image ", height_, "x", width_, ", whose output is ",
-            a.p, "x", a.q);
-    if constexpr (kMax) require(inputs[1] == TensorSpec{DType::uint8, dy.shape}, kName, ": index ", inputs[1], " must be uint8 and shaped as dy ", dy);
+    require(dy.shape[1] == a.p && dy.shape[2] == a.q, kName, ": dy ", dy, " does not belong to an image ", height_, "x", width_,
+            ", whose output is ", a.p, "x", a.q);
+    if constexpr (kMax)
+      require(inputs[1] == TensorSpec{DType::uint8, dy.shape}, kName, ": index ", inputs[1], " must be uint8 and shaped as dy ", dy);
     return {dx};
   }
   void run(const Call& call) const override {
     const Tensor& dy = call.inputs[0];
     const Tensor& dx = call.outputs[0];
-    const Pool2dArgs args{dy.data(), dx.data(), kMax ? call.inputs[1].as<std::uint8_t>() : nullptr, pool_shape(kName, options_, dx.shape()),
-                          dy.dtype(), exclude_padding_};
+    const Pool2dArgs args{
+        dy.data(),  dx.data(),       kMax ? call.inputs[1].as<std::uint8_t>() : nullptr, pool_shape(kName, options_, dx.shape()),
+        dy.dtype(), exclude_padding_};
     dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) {
       if constexpr (kMax)
         max_pool2d_backward<World>(args, stream);
@@ -130,7 +149,8 @@ class Pool2dGradient final : public Operation {
   }
   /// Linear in dy; an index is no number and its absolute value is itself.
   Tolerance tolerance(std::span<const TensorSpec>) const override {
-    const double windows = static_cast<double>((options_.kernel[0] / options_.stride[0] + 1) * (options_.kernel[1] / options_.stride[1] + 1));
+    const double windows =
+        static_cast<double>((options_.kernel[0] / options_.stride[0] + 1) * (options_.kernel[1] / options_.stride[1] + 1));
     return {.factor = 2, .terms = windows, .magnitude = Tolerance::Magnitude::absolute_inputs};
   }
 
@@ -164,7 +184,9 @@ class GlobalAveragePool final : public Operation {
     return cost;
   }
   Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
-    return {.factor = 1, .terms = 4 + static_cast<double>(inputs[0].shape[1] * inputs[0].shape[2]), .magnitude = Tolerance::Magnitude::absolute_inputs};
+    return {.factor = 1,
+            .terms = 4 + static_cast<double>(inputs[0].shape[1] * inputs[0].shape[2]),
+            .magnitude = Tolerance::Magnitude::absolute_inputs};
   }
 };
 

@@ -21,7 +21,8 @@ class Softmax final : public Operation {
   std::string name() const override { return log_ ? "log_softmax" : "softmax"; }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     require_inputs("softmax", inputs.size(), 1, 1);
-    require(is_floating(inputs[0].dtype) && inputs[0].shape.rank() >= 1, "softmax: x must be floating with at least one dimension, got ", inputs[0]);
+    require(is_floating(inputs[0].dtype) && inputs[0].shape.rank() >= 1, "softmax: x must be floating with at least one dimension, got ",
+            inputs[0]);
     return {inputs[0]};
   }
   void run(const Call& call) const override {

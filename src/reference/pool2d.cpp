@@ -48,7 +48,8 @@ void max_pool2d_forward<Reference>(const Pool2dArgs& args, Stream) {
         for (int s = 0; s < a.s; ++s) {
           const std::int64_t at = tap(a, n, p, q, c, r, s);
           if (at < 0) continue;
-          if (best >= 0 && (std::isnan(to_float(x[best])) || !(to_float(x[at]) > to_float(x[best]) || std::isnan(to_float(x[at]))))) continue;
+          if (best >= 0 && (std::isnan(to_float(x[best])) || !(to_float(x[at]) > to_float(x[best]) || std::isnan(to_float(x[at])))))
+            continue;
           best = at;
           args.index[i] = static_cast<std::uint8_t>(r * a.s + s);
         }
@@ -143,7 +144,8 @@ void global_average_pool_backward<Reference>(const GlobalPoolArgs& args, Stream)
     for (std::int64_t n = 0; n < args.n; ++n)
       for (std::int64_t i = 0; i < args.pixels; ++i)
         for (std::int64_t c = 0; c < args.c; ++c)
-          dx[(n * args.pixels + i) * args.c + c] = round<T>(static_cast<float>(to_float(dy[n * args.c + c]) / static_cast<double>(args.pixels)));
+          dx[(n * args.pixels + i) * args.c + c] =
+              round<T>(static_cast<float>(to_float(dy[n * args.c + c]) / static_cast<double>(args.pixels)));
   });
 }
 

@@ -12,7 +12,12 @@ struct ConvertImageCase {
 };
 
 inline const std::array<ConvertImageCase, 6> kConvertImageCases{{
-    {{1, 1, 1, 1}}, {{2, 5, 7, 1}}, {{2, 16, 16, 1}}, {{3, 9, 5, 3}}, {{37, 13}}, {{3, 300}},
+    {{1, 1, 1, 1}},
+    {{2, 5, 7, 1}},
+    {{2, 16, 16, 1}},
+    {{3, 9, 5, 3}},
+    {{37, 13}},
+    {{3, 300}},
 }};
 inline constexpr std::array<DType, 3> kPixelTypes{DType::uint8, DType::uint16, DType::fp32};
 

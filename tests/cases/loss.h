@@ -14,6 +14,7 @@ inline const std::array<Shape, 6> kRegressionShapes{{{1, 1}, {32, 1}, {7, 3}, {1
 struct ClassCase {
   std::int64_t rows, classes;
 };
-inline constexpr std::array<ClassCase, 10> kClassCases{{{1, 2}, {64, 10}, {300, 3}, {33, 4}, {40, 5}, {9, 64}, {9, 65}, {3, 1000}, {2, 1}, {2100, 9}}};
+inline constexpr std::array<ClassCase, 10> kClassCases{
+    {{1, 2}, {64, 10}, {300, 3}, {33, 4}, {40, 5}, {9, 64}, {9, 65}, {3, 1000}, {2, 1}, {2100, 9}}};
 
 }  // namespace epitaxy::test

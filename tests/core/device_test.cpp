@@ -12,7 +12,8 @@ namespace epitaxy {
 namespace {
 
 TEST(Device, NamesParseBack) {
-  for (const Device device : {Device{DeviceKind::cpu, 0}, Device{DeviceKind::emulated, 0}, Device{DeviceKind::cuda, 0}, Device{DeviceKind::cuda, 13}})
+  for (const Device device :
+       {Device{DeviceKind::cpu, 0}, Device{DeviceKind::emulated, 0}, Device{DeviceKind::cuda, 0}, Device{DeviceKind::cuda, 13}})
     EXPECT_EQ(parse_device(name(device)), device);
   EXPECT_EQ(parse_device("cuda"), (Device{DeviceKind::cuda, 0}));
 }

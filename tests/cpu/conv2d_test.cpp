@@ -98,10 +98,12 @@ TEST(CpuConv2d, SmallIntegersAreExact) {
   for (const DType dtype : kTypes) {
     SCOPED_TRACE(name(dtype));
     const std::int64_t images = dtype == DType::fp32 ? 20 : 2;  // enough for Winograd
-    const Tensor x = make({dtype, {images, 8, 8, 16}}, Fill::integers(-1, 1), 5), filter = make({dtype, {32, 3, 3, 16}}, Fill::integers(-1, 1), 6);
+    const Tensor x = make({dtype, {images, 8, 8, 16}}, Fill::integers(-1, 1), 5),
+                 filter = make({dtype, {32, 3, 3, 16}}, Fill::integers(-1, 1), 6);
     const Tensor dy = make({dtype, {images, 8, 8, 32}}, Fill::integers(-1, 1), 7);
-    const std::vector<std::pair<OperationPtr, std::vector<Tensor>>> passes{
-        {conv2d(options), {x, filter}}, {conv2d_input_gradient(options, 8, 8), {dy, filter}}, {conv2d_filter_gradient(options, 3, 3), {x, dy}}};
+    const std::vector<std::pair<OperationPtr, std::vector<Tensor>>> passes{{conv2d(options), {x, filter}},
+                                                                           {conv2d_input_gradient(options, 8, 8), {dy, filter}},
+                                                                           {conv2d_filter_gradient(options, 3, 3), {x, dy}}};
     for (const auto& [operation, inputs] : passes)
       EXPECT_TRUE(same(run_on(kCpu, *operation, inputs)[0], run_on(kCpu, *operation, inputs, true)[0])) << operation->name();
   }
@@ -111,13 +113,15 @@ TEST(CpuConv2d, NanAndInfinityPass) {
   Conv2dOptions options = padded(1);
   options.activation = Activation::relu;
   for (const std::int64_t images : {1, 20}) {  // the direct path and Winograd
-    const Tensor x = make({DType::fp32, {images, 8, 8, 16}}, Fill::normal(), 8), filter = make({DType::fp32, {16, 3, 3, 16}}, Fill::uniform(0.5, 1), 9);
+    const Tensor x = make({DType::fp32, {images, 8, 8, 16}}, Fill::normal(), 8),
+                 filter = make({DType::fp32, {16, 3, 3, 16}}, Fill::uniform(0.5, 1), 9);
     const Tensor dy = make({DType::fp32, {images, 8, 8, 16}}, Fill::normal(), 10);
     x.as<float>()[16 * 9] = std::numeric_limits<float>::infinity();
     x.as<float>()[16 * 52] = std::numeric_limits<float>::quiet_NaN();
     for (const auto& operation : {conv2d(options), conv2d_filter_gradient(options, 3, 3)}) {
       const std::vector<Tensor> inputs{x, operation->name() == "conv2d" ? filter : dy};
-      EXPECT_TRUE(meets_tolerance(*operation, inputs, run_on(kCpu, *operation, inputs), false, true)) << operation->name() << ", " << images;
+      EXPECT_TRUE(meets_tolerance(*operation, inputs, run_on(kCpu, *operation, inputs), false, true))
+          << operation->name() << ", " << images;
     }
   }
 }
@@ -129,8 +133,12 @@ TEST(CpuConv2d, IsFast) {
     const TensorSpec x{dtype, {2, 8, 8, 32}}, filter{dtype, {64, 3, 3, 32}}, dy{dtype, {2, 8, 8, 64}};
     const Conv2dOptions options = padded(1);
     EXPECT_NE(cpu_prepare_conv2d(Conv2dPass::forward, conv2d_problem(Conv2dPass::forward, options, taps, std::array{x, filter})), nullptr);
-    EXPECT_NE(cpu_prepare_conv2d(Conv2dPass::input_gradient, conv2d_problem(Conv2dPass::input_gradient, options, size, std::array{dy, filter})), nullptr);
-    EXPECT_NE(cpu_prepare_conv2d(Conv2dPass::filter_gradient, conv2d_problem(Conv2dPass::filter_gradient, options, taps, std::array{x, dy})), nullptr);
+    EXPECT_NE(
+        cpu_prepare_conv2d(Conv2dPass::input_gradient, conv2d_problem(Conv2dPass::input_gradient, options, size, std::array{dy, filter})),
+        nullptr);
+    EXPECT_NE(
+        cpu_prepare_conv2d(Conv2dPass::filter_gradient, conv2d_problem(Conv2dPass::filter_gradient, options, taps, std::array{x, dy})),
+        nullptr);
   }
 }
 #endif

@@ -17,7 +17,8 @@ void check(const Operation& operation, const std::vector<Tensor>& inputs) {
 struct Size {
   std::int64_t rows, features, outputs;
 };
-constexpr std::array<Size, 9> kSizes{{{1, 1, 1}, {1, 16, 3}, {3, 1, 5}, {7, 13, 11}, {16, 16, 16}, {32, 784, 64}, {33, 65, 129}, {32, 64, 1}, {64, 2048, 96}}};
+constexpr std::array<Size, 9> kSizes{
+    {{1, 1, 1}, {1, 16, 3}, {3, 1, 5}, {7, 13, 11}, {16, 16, 16}, {32, 784, 64}, {33, 65, 129}, {32, 64, 1}, {64, 2048, 96}}};
 
 TEST(CpuDense, MeetsTheReference) {
   for (const auto [rows, features, outputs] : kSizes)
@@ -64,7 +65,8 @@ TEST(CpuDense, LeadingDimensions) {
 TEST(CpuDense, IsFast) {
   for (const DType dtype : kTypes)
     for (const DensePass pass : {DensePass::forward, DensePass::input_gradient, DensePass::weight_gradient})
-      EXPECT_NE(cpu_prepare_dense(dense_problem(pass, 32, 784, 64, dtype, pass == DensePass::weight_gradient ? DType::fp32 : dtype, false)), nullptr)
+      EXPECT_NE(cpu_prepare_dense(dense_problem(pass, 32, 784, 64, dtype, pass == DensePass::weight_gradient ? DType::fp32 : dtype, false)),
+                nullptr)
           << name(dtype);
 }
 #endif

@@ -68,13 +68,16 @@ TEST(Activation, EverySixteenBitPattern) {
                                               std::pair{activation_gradient(Activation::relu), std::vector{all, dy}}}) {
         const auto got = numbers(run_on(device, *operation, inputs)[0]), want = numbers(run_on({}, *operation, inputs, true)[0]);
         for (std::size_t i = 0; i < want.size(); ++i)
-          ASSERT_TRUE(got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i]))) << operation->name() << " on " << name(device) << ", pattern " << i;
+          ASSERT_TRUE(got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i])))
+              << operation->name() << " on " << name(device) << ", pattern " << i;
       }
     }
   }
 }
 
-TEST(Activation, RejectsIntegers) { EXPECT_THROW(activation(Activation::relu)->outputs(std::vector<TensorSpec>{{DType::int32, {2}}}), Error); }
+TEST(Activation, RejectsIntegers) {
+  EXPECT_THROW(activation(Activation::relu)->outputs(std::vector<TensorSpec>{{DType::int32, {2}}}), Error);
+}
 
 }  // namespace
 }  // namespace epitaxy::test

@@ -14,7 +14,9 @@ TEST(Add, HandValues) {
   EXPECT_TRUE(same(run_on({}, *add(), {a, b}, true)[0], values(DType::bf16, {3}, {1.5, 256, 0})));  // 257 lies between 256 and 258: to even
 }
 
-TEST(Add, Gradient) { check_gradient(add(), {make({DType::fp32, {2, 3}}, Fill::normal(), 1), make({DType::fp32, {2, 3}}, Fill::normal(), 2)}, {0, 1}); }
+TEST(Add, Gradient) {
+  check_gradient(add(), {make({DType::fp32, {2, 3}}, Fill::normal(), 1), make({DType::fp32, {2, 3}}, Fill::normal(), 2)}, {0, 1});
+}
 
 TEST(Add, DevicesGiveTheReferencesBits) {
   for (const DType dtype : kAddTypes)
@@ -34,7 +36,9 @@ TEST(Add, UnalignedSlices) {
     if (!why_absent(device).empty()) continue;
     const Context context = make_context(device);
     const Tensor a = make({DType::bf16, {3, 37}}, Fill::normal(), 1), b = make({DType::bf16, {3, 37}}, Fill::normal(), 2);
-    const Tensor got = run(*add(), {copy_to(*context.backend, a, cpu_backend()).slice(1, 2), copy_to(*context.backend, b, cpu_backend()).slice(1, 2)}, context)[0];
+    const Tensor got =
+        run(*add(), {copy_to(*context.backend, a, cpu_backend()).slice(1, 2), copy_to(*context.backend, b, cpu_backend()).slice(1, 2)},
+            context)[0];
     const Tensor want = run_on({}, *add(), {a.slice(1, 2), b.slice(1, 2)}, true)[0];
     EXPECT_TRUE(same(copy_to(cpu_backend(), got, *context.backend), want)) << name(device);
   }
@@ -43,7 +47,8 @@ TEST(Add, UnalignedSlices) {
 TEST(Add, Extremes) {
   const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
   for (const DType dtype : kAddTypes)
-    check_devices(*add(), {values(dtype, {6}, {inf, -inf, inf, nan, 65504, 1}), values(dtype, {6}, {1, -1, -inf, 2, 65504, 2})}, false, true);
+    check_devices(*add(), {values(dtype, {6}, {inf, -inf, inf, nan, 65504, 1}), values(dtype, {6}, {1, -1, -inf, 2, 65504, 2})}, false,
+                  true);
 }
 
 TEST(Add, Rejects) {

@@ -48,7 +48,8 @@ TEST(Cast, EverySixteenBitPattern) {
       const auto wide = run_on(device, *cast(DType::fp32), {all});
       const auto back = numbers(run_on(device, *cast(dtype), wide)[0]), want = numbers(all);
       for (std::size_t i = 0; i < want.size(); ++i)
-        ASSERT_TRUE(back[i] == want[i] || (std::isnan(back[i]) && std::isnan(want[i]))) << name(device) << " " << name(dtype) << " pattern " << i;
+        ASSERT_TRUE(back[i] == want[i] || (std::isnan(back[i]) && std::isnan(want[i])))
+            << name(device) << " " << name(dtype) << " pattern " << i;
     }
   }
 }

@@ -9,7 +9,19 @@
 namespace epitaxy::test {
 namespace {
 
-enum class Fault { none, nan, skips_last, writes_before, writes_after, writes_past_workspace, nondeterministic, breaks_in_place, wrong_value, wrong_gradient, no_gradient };
+enum class Fault {
+  none,
+  nan,
+  skips_last,
+  writes_before,
+  writes_after,
+  writes_past_workspace,
+  nondeterministic,
+  breaks_in_place,
+  wrong_value,
+  wrong_gradient,
+  no_gradient
+};
 
 /// y = 2 x on the CPU, with one fault. The reference (context.reference) is right.
 class Doubling final : public Operation {
@@ -38,7 +50,8 @@ class Doubling final : public Operation {
   }
   void differentiate(GradientBuilder& builder) const override {
     if (fault_ == Fault::no_gradient) return;
-    builder.set(0, fault_ == Fault::wrong_gradient ? builder.gradient(0) : builder.emit(std::make_shared<Doubling>(Fault::none), {builder.gradient(0)})[0]);
+    builder.set(0, fault_ == Fault::wrong_gradient ? builder.gradient(0)
+                                                   : builder.emit(std::make_shared<Doubling>(Fault::none), {builder.gradient(0)})[0]);
   }
 
  private:
@@ -106,12 +119,14 @@ TEST(Compare, WritesOutsideAreCaught) {
   for (const Fault fault : {Fault::writes_before, Fault::writes_after, Fault::writes_past_workspace}) {
     ::testing::TestPartResultArray failures;
     {
-      const ::testing::ScopedFakeTestPartResultReporter reporter(::testing::ScopedFakeTestPartResultReporter::INTERCEPT_ONLY_CURRENT_THREAD, &failures);
+      const ::testing::ScopedFakeTestPartResultReporter reporter(::testing::ScopedFakeTestPartResultReporter::INTERCEPT_ONLY_CURRENT_THREAD,
+                                                                 &failures);
       run_on(kCpu, Doubling(fault), {some()});
     }
     ASSERT_EQ(failures.size(), 3);  // once in each of the three runs
     for (int i = 0; i < 3; ++i)
-      EXPECT_NE(std::string(failures.GetTestPartResult(i).message()).find(fault == Fault::writes_past_workspace ? "wrote outside its workspace" : "wrote outside output 0"),
+      EXPECT_NE(std::string(failures.GetTestPartResult(i).message())
+                    .find(fault == Fault::writes_past_workspace ? "wrote outside its workspace" : "wrote outside output 0"),
                 std::string::npos);
   }
 }
@@ -119,7 +134,8 @@ TEST(Compare, WritesOutsideAreCaught) {
 TEST(Compare, DifferentBitsOnTheSecondRunAreCaught) {
   ::testing::TestPartResultArray failures;
   {
-    const ::testing::ScopedFakeTestPartResultReporter reporter(::testing::ScopedFakeTestPartResultReporter::INTERCEPT_ONLY_CURRENT_THREAD, &failures);
+    const ::testing::ScopedFakeTestPartResultReporter reporter(::testing::ScopedFakeTestPartResultReporter::INTERCEPT_ONLY_CURRENT_THREAD,
+                                                               &failures);
     run_on(kCpu, Doubling(Fault::nondeterministic), {some()});
   }
   ASSERT_GE(failures.size(), 1);

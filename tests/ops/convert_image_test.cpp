@@ -10,7 +10,8 @@ namespace {
 TEST(ConvertImage, HandValues) {
   const Tensor mean = values(DType::fp32, {2}, {10, 100}), scale = values(DType::fp32, {2}, {0.5, 2});
   const Tensor x = values(DType::uint8, {1, 1, 2, 2}, {0, 255, 12, 99});
-  EXPECT_TRUE(same(run_on({}, *convert_image(DType::fp32), {x, mean, scale}, true)[0], values(DType::fp32, {1, 1, 2, 2}, {-5, 310, 1, -2})));
+  EXPECT_TRUE(
+      same(run_on({}, *convert_image(DType::fp32), {x, mean, scale}, true)[0], values(DType::fp32, {1, 1, 2, 2}, {-5, 310, 1, -2})));
   const Tensor wide = values(DType::uint16, {1, 2}, {65535, 100});
   EXPECT_TRUE(same(run_on({}, *convert_image(DType::fp32), {wide, mean, scale}, true)[0], values(DType::fp32, {1, 2}, {32762.5, 0})));
 }
@@ -21,7 +22,8 @@ TEST(ConvertImage, Devices) {
       for (const auto& one : kConvertImageCases) {
         SCOPED_TRACE(text(name(from), " to ", name(to), " ", one.shape));
         const std::int64_t channels = one.shape[-1];
-        const Tensor mean = make({DType::fp32, {channels}}, Fill::uniform(20, 120), 1), scale = make({DType::fp32, {channels}}, Fill::uniform(0.001, 0.01), 2);
+        const Tensor mean = make({DType::fp32, {channels}}, Fill::uniform(20, 120), 1),
+                     scale = make({DType::fp32, {channels}}, Fill::uniform(0.001, 0.01), 2);
         check_devices(*convert_image(to), {make({from, one.shape}, Fill::uniform(0, from == DType::uint16 ? 65535 : 255), 3), mean, scale});
       }
 }

@@ -29,7 +29,8 @@ TEST(Dropout, MaskIsTheContractsOnEveryDevice) {
       for (const std::int64_t step : {std::int64_t{0}, std::int64_t{5}, (std::int64_t{1} << 32) + 5}) {
         const auto y = numbers(run_on(device, *dropout(rate, kSeed, 3), {ones, at_step(step)})[0]);
         for (std::int64_t i = 0; i < kSize; ++i)
-          ASSERT_EQ(y[static_cast<std::size_t>(i)] != 0, kept(i, rate, kSeed, 3, static_cast<std::uint32_t>(step))) << name(device) << " element " << i;
+          ASSERT_EQ(y[static_cast<std::size_t>(i)] != 0, kept(i, rate, kSeed, 3, static_cast<std::uint32_t>(step)))
+              << name(device) << " element " << i;
       }
   }
 }
@@ -71,7 +72,9 @@ TEST(Dropout, DropsTheRateAndKeepsTheMean) {
 
 TEST(Dropout, StepsAndLayersDiffer) {
   const Tensor ones = make({DType::fp32, {1000}}, Fill::constant(1), 0);
-  const auto of = [&](std::uint32_t ordinal, std::int64_t step) { return run_on({}, *dropout(0.5f, 1, ordinal), {ones, at_step(step)})[0]; };
+  const auto of = [&](std::uint32_t ordinal, std::int64_t step) {
+    return run_on({}, *dropout(0.5f, 1, ordinal), {ones, at_step(step)})[0];
+  };
   EXPECT_FALSE(same(of(0, 1), of(0, 2)));
   EXPECT_FALSE(same(of(0, 1), of(1, 1)));
   EXPECT_TRUE(same(of(1, 2), of(1, 2)));

@@ -41,7 +41,8 @@ TEST(RegressionLoss, Devices) {
     for (const DType dtype : kTypes)
       for (const Shape& shape : kRegressionShapes) {
         SCOPED_TRACE(text(static_cast<int>(kind), " ", name(dtype), " ", shape));
-        check_devices(*regression_loss(kind, 0.8f), {make({dtype, shape}, Fill::normal(), 1), make({DType::fp32, shape}, Fill::normal(0.3, 1), 2)});
+        check_devices(*regression_loss(kind, 0.8f),
+                      {make({dtype, shape}, Fill::normal(), 1), make({DType::fp32, shape}, Fill::normal(0.3, 1), 2)});
       }
 }
 
@@ -57,7 +58,9 @@ TEST(RegressionLoss, ManyRows) {
   for (const Device device : devices()) {
     if (!why_absent(device).empty()) continue;
     EXPECT_EQ(numbers(run(*regression_loss(RegressionLoss::mean_absolute_error),
-                          {copy_to(backend_of(device), y, cpu_backend()), copy_to(backend_of(device), t, cpu_backend())}, make_context(device))[0])[0], 1.0)
+                          {copy_to(backend_of(device), y, cpu_backend()), copy_to(backend_of(device), t, cpu_backend())},
+                          make_context(device))[0])[0],
+              1.0)
         << name(device);
   }
 }
@@ -131,15 +134,18 @@ TEST(BinaryCrossEntropy, HandValues) {
 }
 
 TEST(BinaryCrossEntropy, Gradient) {
-  check_gradient(binary_cross_entropy(), {make({DType::fp32, {3, 2}}, Fill::normal(), 1), make({DType::fp32, {3, 2}}, Fill::uniform(0, 1), 2)}, {0}, 0, 1e-2, 1e-4);
+  check_gradient(binary_cross_entropy(),
+                 {make({DType::fp32, {3, 2}}, Fill::normal(), 1), make({DType::fp32, {3, 2}}, Fill::uniform(0, 1), 2)}, {0}, 0, 1e-2, 1e-4);
 }
 
 TEST(BinaryCrossEntropy, Devices) {
   for (const DType dtype : kTypes)
     for (const Shape& shape : kRegressionShapes) {
       SCOPED_TRACE(text(name(dtype), " ", shape));
-      check_devices(*binary_cross_entropy(), {make({dtype, shape}, Fill::normal(0, 3), 1), make({DType::fp32, shape}, Fill::uniform(0, 1), 2)});
-      check_devices(*binary_cross_entropy(), {make({dtype, shape}, Fill::normal(5, 30), 1), make({DType::fp32, shape}, Fill::integers(0, 1), 2)});
+      check_devices(*binary_cross_entropy(),
+                    {make({dtype, shape}, Fill::normal(0, 3), 1), make({DType::fp32, shape}, Fill::uniform(0, 1), 2)});
+      check_devices(*binary_cross_entropy(),
+                    {make({dtype, shape}, Fill::normal(5, 30), 1), make({DType::fp32, shape}, Fill::integers(0, 1), 2)});
     }
 }
 
@@ -156,8 +162,10 @@ TEST(Accuracy, Devices) {
   for (const DType dtype : kTypes)
     for (const ClassCase& one : kClassCases) {
       SCOPED_TRACE(text(name(dtype), " ", one.rows, "x", one.classes));
-      check_devices(*accuracy(), {make({dtype, {one.rows, one.classes}}, Fill::integers(-2, 2), 1),
-                                  make({DType::int32, {one.rows}}, Fill::integers(0, static_cast<int>(one.classes) / 3), 2)}, true);
+      check_devices(*accuracy(),
+                    {make({dtype, {one.rows, one.classes}}, Fill::integers(-2, 2), 1),
+                     make({DType::int32, {one.rows}}, Fill::integers(0, static_cast<int>(one.classes) / 3), 2)},
+                    true);
     }
 }
 
@@ -179,7 +187,8 @@ TEST(Loss, Rejects) {
 
 TEST(Loss, TheGradientOfInputZeroIsOutputOne) {
   Graph graph;
-  const ValueId y = graph.add_value("y", {DType::fp32, {2, 3}}, Role::parameter), t = graph.add_value("t", {DType::int32, {2}}, Role::target);
+  const ValueId y = graph.add_value("y", {DType::fp32, {2, 3}}, Role::parameter),
+                t = graph.add_value("t", {DType::int32, {2}}, Role::target);
   const auto outputs = graph.add(softmax_cross_entropy(), {y, t});
   const std::array<ValueId, 1> wanted{y};
   EXPECT_EQ(differentiate(graph, outputs[0], wanted)[0], outputs[1]);

@@ -11,7 +11,8 @@ TEST(Memory, CasesAreRight) {
     for (const MemoryCase& one : memory_cases(dtype, {2, 4, 6, 8})) {
       SCOPED_TRACE(text(one.name, " ", name(dtype)));
       std::vector<Tensor> inputs;
-      for (const TensorSpec& spec : one.inputs) inputs.push_back(make(spec, is_floating(spec.dtype) ? Fill::normal() : Fill::integers(0, 1), inputs.size()));
+      for (const TensorSpec& spec : one.inputs)
+        inputs.push_back(make(spec, is_floating(spec.dtype) ? Fill::normal() : Fill::integers(0, 1), inputs.size()));
       check_devices(*one.operation, inputs);
     }
 }

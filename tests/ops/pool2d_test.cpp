@@ -37,10 +37,10 @@ TEST(MaxPool2d, NanWinsAndInfinitiesCount) {
     for (const std::int64_t channels : {1, 8}) {
       Tensor x = make({DType::fp32, {1, 4, 4, channels}}, Fill::normal(), 1);
       const auto set = [&](int h, int w, double v) { x.as<float>()[(h * 4 + w) * channels] = static_cast<float>(v); };
-      set(0, 1, kNan), set(1, 0, kInf);             // window 0: NaN beats infinity
-      set(0, 2, kNan), set(0, 3, kNan);             // window 1: the first NaN
+      set(0, 1, kNan), set(1, 0, kInf);                          // window 0: NaN beats infinity
+      set(0, 2, kNan), set(0, 3, kNan);                          // window 1: the first NaN
       for (int i = 0; i < 4; ++i) set(2 + i / 2, i % 2, -kInf);  // window 2: the first of four
-      set(3, 3, kNan);                              // window 3: a NaN in the last tap
+      set(3, 3, kNan);                                           // window 3: a NaN in the last tap
       const auto converted = values(dtype, x.shape(), numbers(x));
       check_devices(*max_pool2d({}), {converted}, false, true);
       for (const Device device : devices()) {
@@ -114,7 +114,8 @@ TEST(GlobalAveragePool, HandValues) {
 
 TEST(GlobalAveragePool, Devices) {
   for (const DType dtype : kTypes)
-    for (const Shape& shape : {Shape{1, 1, 1, 1}, Shape{3, 4, 5, 8}, Shape{2, 7, 7, 3}, Shape{2, 1, 9, 70}, Shape{1, 3, 3, 300}, Shape{2, 20, 20, 64}}) {
+    for (const Shape& shape :
+         {Shape{1, 1, 1, 1}, Shape{3, 4, 5, 8}, Shape{2, 7, 7, 3}, Shape{2, 1, 9, 70}, Shape{1, 3, 3, 300}, Shape{2, 20, 20, 64}}) {
       SCOPED_TRACE(text(name(dtype), " ", shape));
       check_devices(*global_average_pool(), {make({dtype, shape}, Fill::normal(0.5, 1), 1)});
       check_devices(*global_average_pool_gradient(shape[1], shape[2]), {make({dtype, {shape[0], shape[3]}}, Fill::normal(), 2)});
@@ -135,12 +136,14 @@ TEST(Pool2d, SplitLaunches) {
   const Tensor on = copy_to(device, x, cpu_backend()), dy_on = copy_to(device, dy, cpu_backend());
   const Tensor y(device, want[0].spec()), index(device, want[1].spec()), dx(device, x.spec());
   const Shape& s = want[0].shape();
-  Pool2dArgs args{on.data(), y.data(), index.as<std::uint8_t>(), {5, one.x[1], one.x[2], one.x[3], s[1], s[2], 3, 3, 2, 2, 1, 1}, DType::bf16, false};
-  args.items_per_launch = 2 * one.x[1] * one.x[2] * one.x[3] / 8 + 1;  // two images of x; more of the smaller y
+  Pool2dArgs args{on.data(),   y.data(), index.as<std::uint8_t>(), {5, one.x[1], one.x[2], one.x[3], s[1], s[2], 3, 3, 2, 2, 1, 1},
+                  DType::bf16, false};
+  args.items_per_launch = 2 * s[1] * s[2] * s[3] / 8 + 1;  // two images a launch, then one
   max_pool2d_forward<Emulated>(args, context.stream);
   EXPECT_TRUE(same(copy_to(cpu_backend(), y, device), want[0]));
   EXPECT_TRUE(same(copy_to(cpu_backend(), index, device), want[1]));
   args.from = dy_on.data(), args.to = dx.data();
+  args.items_per_launch = 2 * one.x[1] * one.x[2] * one.x[3] / 8 + 1;
   max_pool2d_backward<Emulated>(args, context.stream);
   EXPECT_TRUE(same(copy_to(cpu_backend(), dx, device), want_dx));
 }

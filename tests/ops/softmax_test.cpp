@@ -16,7 +16,8 @@ TEST(Softmax, HandValues) {
   EXPECT_TRUE(close(run_on({}, *softmax(), {x}, true)[0],
                     values(DType::fp32, {2, 3}, {0.0900305732, 0.2447284711, 0.6652409558, 1.0 / 3, 1.0 / 3, 1.0 / 3}), 1e-7));
   EXPECT_TRUE(close(run_on({}, *softmax(true), {x}, true)[0],
-                    values(DType::fp32, {2, 3}, {-2.4076059644, -1.4076059644, -0.4076059644, -1.0986122887, -1.0986122887, -1.0986122887}), 2e-7));
+                    values(DType::fp32, {2, 3}, {-2.4076059644, -1.4076059644, -0.4076059644, -1.0986122887, -1.0986122887, -1.0986122887}),
+                    2e-7));
 }
 
 TEST(Softmax, Gradient) {
@@ -38,7 +39,8 @@ TEST(Softmax, ShiftInvariantAndLargeLogits) {
   const Tensor x = values(DType::fp32, {2, 3}, {1001, 1002, 1003, -3e38, 0, 3e38});
   for (const Device device : devices()) {
     if (!why_absent(device).empty()) continue;
-    EXPECT_TRUE(close(run_on(device, *softmax(), {x})[0], values(DType::fp32, {2, 3}, {0.0900305732, 0.2447284711, 0.6652409558, 0, 0, 1}), 1e-6));
+    EXPECT_TRUE(
+        close(run_on(device, *softmax(), {x})[0], values(DType::fp32, {2, 3}, {0.0900305732, 0.2447284711, 0.6652409558, 0, 0, 1}), 1e-6));
   }
 }
 

@@ -33,8 +33,8 @@ double get(const Tensor& t, std::int64_t i) {
 
 template <class T>
 T clamp_to(double v) {
-  return static_cast<T>(std::llround(std::fmin(std::fmax(v, static_cast<double>(std::numeric_limits<T>::lowest())),
-                                               static_cast<double>(std::numeric_limits<T>::max()))));
+  return static_cast<T>(std::llround(
+      std::fmin(std::fmax(v, static_cast<double>(std::numeric_limits<T>::lowest())), static_cast<double>(std::numeric_limits<T>::max()))));
 }
 
 void put(const Tensor& t, std::int64_t i, double v) {
@@ -59,7 +59,8 @@ std::vector<TensorSpec> specs_of(const std::vector<Tensor>& tensors) {
 
 /// Memory with guard bytes on both sides, filled with NaN (0xFF) between them.
 struct Guarded {
-  Guarded(DeviceBackend& backend, TensorSpec spec) : buffer(std::make_shared<Buffer>(backend, spec.bytes() + 2 * kGuard)), view(buffer, kGuard, spec) {
+  Guarded(DeviceBackend& backend, TensorSpec spec)
+      : buffer(std::make_shared<Buffer>(backend, spec.bytes() + 2 * kGuard)), view(buffer, kGuard, spec) {
     std::vector<unsigned char> bytes(buffer->bytes(), 0xFF);
     std::memset(bytes.data(), kGuardByte, kGuard);
     std::memset(bytes.data() + kGuard + spec.bytes(), kGuardByte, kGuard);
@@ -125,7 +126,9 @@ Tensor make(TensorSpec spec, Fill fill, std::uint64_t seed) {
     switch (fill.kind) {
       case Fill::Kind::normal: v = (fill.low + fill.high) / 2 + (fill.high - fill.low) / 2 * random.normal(); break;
       case Fill::Kind::uniform: v = random.uniform(fill.low, fill.high); break;
-      case Fill::Kind::small_integers: v = fill.low + static_cast<double>(random.below(static_cast<std::uint64_t>(fill.high - fill.low) + 1)); break;
+      case Fill::Kind::small_integers:
+        v = fill.low + static_cast<double>(random.below(static_cast<std::uint64_t>(fill.high - fill.low) + 1));
+        break;
       case Fill::Kind::constant: break;
     }
     put(result, i, v);
@@ -169,8 +172,8 @@ std::vector<double> numbers(const Tensor& tensor) {
   return ::testing::AssertionFailure() << "bits differ in zero signs or NaN payloads";
 }
 
-::testing::AssertionResult meets_tolerance(const Operation& operation, const std::vector<Tensor>& cpu_inputs, const std::vector<Tensor>& got,
-                                           bool allow_zero, bool allow_nan) {
+::testing::AssertionResult meets_tolerance(const Operation& operation, const std::vector<Tensor>& cpu_inputs,
+                                           const std::vector<Tensor>& got, bool allow_zero, bool allow_nan) {
   auto running = std::async(std::launch::async, [&] { return run(operation, cpu_inputs, reference_context()); });
   const Tolerance tolerance = operation.tolerance(specs_of(cpu_inputs));
   std::vector<Tensor> magnitude;
@@ -186,7 +189,8 @@ std::vector<double> numbers(const Tensor& tensor) {
   const auto want = running.get();
   if (got.size() != want.size()) return ::testing::AssertionFailure() << got.size() << " outputs, expected " << want.size();
   for (std::size_t o = 0; o < want.size(); ++o) {
-    if (got[o].spec() != want[o].spec()) return ::testing::AssertionFailure() << "output " << o << " is " << got[o].spec() << ", expected " << want[o].spec();
+    if (got[o].spec() != want[o].spec())
+      return ::testing::AssertionFailure() << "output " << o << " is " << got[o].spec() << ", expected " << want[o].spec();
     const auto a = numbers(got[o]), b = numbers(want[o]);
     double largest = 0;
     for (const double v : b) largest = std::isfinite(v) ? std::fmax(largest, std::fabs(v)) : largest;
@@ -195,15 +199,15 @@ std::vector<double> numbers(const Tensor& tensor) {
       return ::testing::AssertionFailure() << "vacuous: the reference's output " << o << " is all zero";
     for (std::size_t i = 0; i < a.size(); ++i) {
       const double scale = magnitude.empty() ? largest : get(magnitude[o], static_cast<std::int64_t>(i));
-      const double allowed = is_floating(want[o].dtype())
-                                 ? 2.002 * unit_roundoff(want[o].dtype()) * std::fabs(b[i]) + tolerance.factor * tolerance.terms * tolerance.math_roundoff * scale
-                                 : 0.0;
+      const double allowed = is_floating(want[o].dtype()) ? 2.002 * unit_roundoff(want[o].dtype()) * std::fabs(b[i]) +
+                                                                tolerance.factor * tolerance.terms * tolerance.math_roundoff * scale
+                                                          : 0.0;
       if (std::isnan(b[i]) && !allow_nan)
         return ::testing::AssertionFailure() << "vacuous: element " << i << " of the reference's output " << o << " is NaN";
       const bool same_special = (std::isnan(a[i]) && std::isnan(b[i])) || a[i] == b[i];  // an infinity, or a NaN that is allowed
       if (!(same_special || (std::isfinite(allowed) && std::fabs(a[i] - b[i]) <= allowed)))
-        return ::testing::AssertionFailure() << operation.name() << ": output " << o << ", element " << i << " of " << want[o].spec() << " is " << a[i]
-                                             << ", expected " << b[i] << " within " << allowed;
+        return ::testing::AssertionFailure() << operation.name() << ": output " << o << ", element " << i << " of " << want[o].spec()
+                                             << " is " << a[i] << ", expected " << b[i] << " within " << allowed;
     }
   }
   return ::testing::AssertionSuccess();
@@ -268,11 +272,13 @@ void check_devices(const Operation& operation, const std::vector<Tensor>& cpu_in
   }
 }
 
-void check_gradient(OperationPtr operation, const std::vector<Tensor>& cpu_inputs, std::vector<int> wanted, int output, double step, double tolerance) {
+void check_gradient(OperationPtr operation, const std::vector<Tensor>& cpu_inputs, std::vector<int> wanted, int output, double step,
+                    double tolerance) {
   const Context context = reference_context();
   Graph graph;
   std::vector<ValueId> inputs;
-  for (std::size_t i = 0; i < cpu_inputs.size(); ++i) inputs.push_back(graph.add_value(text("input", i), cpu_inputs[i].spec(), Role::parameter));
+  for (std::size_t i = 0; i < cpu_inputs.size(); ++i)
+    inputs.push_back(graph.add_value(text("input", i), cpu_inputs[i].spec(), Role::parameter));
   const auto outputs = graph.add(operation, inputs);
   const TensorSpec result_spec = graph.spec(outputs[static_cast<std::size_t>(output)]);
   const Tensor weights = result_spec.shape.count() == 1 ? make(result_spec, Fill::constant(1), 0) : make(result_spec, Fill::normal(), 77);
@@ -319,7 +325,8 @@ void check_gradient(OperationPtr operation, const std::vector<Tensor>& cpu_input
       put(x, e, at);
       const double slope = (up - down) / (up_at - down_at);
       ASSERT_LE(std::fabs(stated[static_cast<std::size_t>(e)] - slope), tolerance * std::fmax(1.0, largest))
-          << operation->name() << ": gradient of input " << i << ", element " << e << " is " << stated[static_cast<std::size_t>(e)] << ", differences give " << slope;
+          << operation->name() << ": gradient of input " << i << ", element " << e << " is " << stated[static_cast<std::size_t>(e)]
+          << ", differences give " << slope;
     }
   }
 }

@@ -41,8 +41,8 @@ std::vector<double> numbers(const Tensor& tensor);
 ::testing::AssertionResult same(const Tensor& got, const Tensor& want);
 /// `got` against the reference by the operation's own tolerance, for every output. Refuses references that are all zero (vacuous)
 /// unless `allow_zero`, and references with a NaN unless `allow_nan`: then a NaN is met by a NaN alone.
-::testing::AssertionResult meets_tolerance(const Operation& operation, const std::vector<Tensor>& cpu_inputs, const std::vector<Tensor>& got,
-                                           bool allow_zero = false, bool allow_nan = false);
+::testing::AssertionResult meets_tolerance(const Operation& operation, const std::vector<Tensor>& cpu_inputs,
+                                           const std::vector<Tensor>& got, bool allow_zero = false, bool allow_nan = false);
 
 /// Runs on a device with CPU inputs: copies there, with guard bytes around every output and the workspace, which start as NaN;
 /// runs twice, and once in place where the operation allows it, and demands the same bits; answers CPU copies.
@@ -53,7 +53,7 @@ void check_devices(const Operation& operation, const std::vector<Tensor>& cpu_in
 
 /// Central finite differences on the reference: for output `output` of `operation`, weights it by a seeded random tensor, and compares
 /// d(sum)/d(input i) with what the operation's gradient rule gives (through `differentiate`, run by the reference). fp32 inputs.
-void check_gradient(OperationPtr operation, const std::vector<Tensor>& cpu_inputs, std::vector<int> wanted, int output = 0, double step = 1e-2,
-                    double tolerance = 2e-3);
+void check_gradient(OperationPtr operation, const std::vector<Tensor>& cpu_inputs, std::vector<int> wanted, int output = 0,
+                    double step = 1e-2, double tolerance = 2e-3);
 
 }  // namespace epitaxy::test
