@@ -45,7 +45,8 @@ struct Layer {
     }
     for (const TensorSpec& spec : operation->outputs(specs)) outputs.emplace_back(*context.backend, spec);
     prepared = operation->prepare(specs, context);
-    workspace = Tensor(*context.backend, {DType::uint8, {static_cast<std::int64_t>(operation->workspace_bytes(specs, context, prepared.get()))}});
+    workspace =
+        Tensor(*context.backend, {DType::uint8, {static_cast<std::int64_t>(operation->workspace_bytes(specs, context, prepared.get()))}});
   }
   void run() { operation->run({inputs, outputs, workspace, prepared.get(), context}); }
 
@@ -114,7 +115,8 @@ void by_cudnn(benchmark::State& state, const Conv2dCase& one, Conv2dPass pass, c
 #endif
 
 void add_all() {
-  constexpr std::array<Arithmetic, 4> kArithmetic{{{"fp32", DType::fp32, false}, {"tf32", DType::fp32, true}, {"bf16", DType::bf16, false}, {"fp16", DType::fp16, false}}};
+  constexpr std::array<Arithmetic, 4> kArithmetic{
+      {{"fp32", DType::fp32, false}, {"tf32", DType::fp32, true}, {"bf16", DType::bf16, false}, {"fp16", DType::fp16, false}}};
   constexpr std::array<std::pair<Conv2dPass, const char*>, 3> kPasses{
       {{Conv2dPass::forward, "forward"}, {Conv2dPass::input_gradient, "input_gradient"}, {Conv2dPass::filter_gradient, "filter_gradient"}}};
   const bool gpu = EPITAXY_HAS_CUDA && test::why_absent({DeviceKind::cuda, 0}).empty();
@@ -124,7 +126,8 @@ void add_all() {
         if (pass == Conv2dPass::input_gradient && one.c == 1) continue;  // a first layer has none
         const std::string name = text("conv2d/", pass_name, "/", arithmetic.name, "/", one.name);
         const auto add = [&, p = pass](const char* who, auto body) {
-          return benchmark::RegisterBenchmark((name + "/" + who).c_str(), [=](benchmark::State& state) { body(state, one, p, arithmetic); });
+          return benchmark::RegisterBenchmark((name + "/" + who).c_str(),
+                                              [=](benchmark::State& state) { body(state, one, p, arithmetic); });
         };
         if (!gpu) {
           if (arithmetic.dtype == DType::fp32 && !arithmetic.tf32) add("cpu", on_cpu)->UseRealTime();

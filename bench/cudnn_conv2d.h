@@ -6,8 +6,8 @@
 #include <array>
 #include <string>
 
-#include "kernels/conv2d.h"
 #include "bench/gpu_timer.h"
+#include "kernels/conv2d.h"
 
 namespace epitaxy::bench {
 
@@ -49,11 +49,14 @@ class CudnnConv2d {
     constexpr float kOne = 1, kZero = 0;
     switch (pass_) {
       case Conv2dPass::forward:
-        return check(cudnnConvolutionForward(handle_, &kOne, image_, x_, weights_, filter_, convolution_, forward_, workspace_, kWorkspace, &kZero, output_, result_));
+        return check(cudnnConvolutionForward(handle_, &kOne, image_, x_, weights_, filter_, convolution_, forward_, workspace_, kWorkspace,
+                                             &kZero, output_, result_));
       case Conv2dPass::input_gradient:
-        return check(cudnnConvolutionBackwardData(handle_, &kOne, weights_, filter_, output_, dy_, convolution_, data_, workspace_, kWorkspace, &kZero, image_, result_));
+        return check(cudnnConvolutionBackwardData(handle_, &kOne, weights_, filter_, output_, dy_, convolution_, data_, workspace_,
+                                                  kWorkspace, &kZero, image_, result_));
       case Conv2dPass::filter_gradient:
-        return check(cudnnConvolutionBackwardFilter(handle_, &kOne, image_, x_, output_, dy_, convolution_, filter_algorithm_, workspace_, kWorkspace, &kZero, weights_, result_));
+        return check(cudnnConvolutionBackwardFilter(handle_, &kOne, image_, x_, output_, dy_, convolution_, filter_algorithm_, workspace_,
+                                                    kWorkspace, &kZero, weights_, result_));
     }
   }
 
@@ -78,19 +81,22 @@ class CudnnConv2d {
     int count = 0;
     if (pass_ == Conv2dPass::forward) {
       std::array<cudnnConvolutionFwdAlgoPerf_t, 16> found{};
-      check(cudnnFindConvolutionForwardAlgorithmEx(handle_, image_, x_, weights_, filter_, convolution_, output_, result_, 16, &count, found.data(), workspace_, kWorkspace));
+      check(cudnnFindConvolutionForwardAlgorithmEx(handle_, image_, x_, weights_, filter_, convolution_, output_, result_, 16, &count,
+                                                   found.data(), workspace_, kWorkspace));
       const auto chosen = best(found, count);
       forward_ = chosen.algo;
       check(cudnnSetConvolutionMathType(convolution_, chosen.mathType));
     } else if (pass_ == Conv2dPass::input_gradient) {
       std::array<cudnnConvolutionBwdDataAlgoPerf_t, 16> found{};
-      check(cudnnFindConvolutionBackwardDataAlgorithmEx(handle_, weights_, filter_, output_, dy_, convolution_, image_, result_, 16, &count, found.data(), workspace_, kWorkspace));
+      check(cudnnFindConvolutionBackwardDataAlgorithmEx(handle_, weights_, filter_, output_, dy_, convolution_, image_, result_, 16, &count,
+                                                        found.data(), workspace_, kWorkspace));
       const auto chosen = best(found, count);
       data_ = chosen.algo;
       check(cudnnSetConvolutionMathType(convolution_, chosen.mathType));
     } else {
       std::array<cudnnConvolutionBwdFilterAlgoPerf_t, 16> found{};
-      check(cudnnFindConvolutionBackwardFilterAlgorithmEx(handle_, image_, x_, output_, dy_, convolution_, weights_, result_, 16, &count, found.data(), workspace_, kWorkspace));
+      check(cudnnFindConvolutionBackwardFilterAlgorithmEx(handle_, image_, x_, output_, dy_, convolution_, weights_, result_, 16, &count,
+                                                          found.data(), workspace_, kWorkspace));
       const auto chosen = best(found, count);
       filter_algorithm_ = chosen.algo;
       check(cudnnSetConvolutionMathType(convolution_, chosen.mathType));

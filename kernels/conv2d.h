@@ -19,10 +19,10 @@ struct Conv2dProblem {
   std::array<std::int64_t, 4> padding;           // top, bottom, left, right
   std::array<PaddingMode, 2> padding_mode;
   std::int64_t groups;
-  DType dtype;                // of x, filter, y and their gradients; the filter gradient is fp32
-  bool tf32;                  // fp32 data: round factors to tf32
-  bool bias;                  // forward only
-  Activation activation;      // forward only: none or relu
+  DType dtype;            // of x, filter, y and their gradients; the filter gradient is fp32
+  bool tf32;              // fp32 data: round factors to tf32
+  bool bias;              // forward only
+  Activation activation;  // forward only: none or relu
   bool operator==(const Conv2dProblem&) const = default;
 
   std::int64_t group_inputs() const { return c / groups; }

@@ -18,8 +18,8 @@ struct ConvParams {
   const void* x;
   const void* filter;
   const void* dy;
-  const float* bias;  // null: none
-  void* result;       // the workspace, where the filter gradient is split
+  const float* bias;                   // null: none
+  void* result;                        // the workspace, where the filter gradient is split
   int row_tiles, column_tiles, parts;  // parts: residues by the stride, or splits
   int pixels, columns;                 // the product's rows (reduction length in the filter gradient) and columns
   int part_pixels;                     // filter gradient: reduction length of one split
@@ -41,7 +41,8 @@ struct ConvConfig {
   static constexpr int kThreads = Math::kThreads;
   static constexpr int kBlocks = kThreads == 256 ? 2 : kRows == 128 || kVec == 1 ? 3 : 4;  // a multiprocessor; bounds the registers
   template <class Tile>
-  using Copy = CopyShape<T, kThreads, Tile::kAlong ? Tile::kOuter : Tile::kDepth, Tile::kAlong ? Tile::kDepth : Tile::kOuter, Tile::kPitch, kVec>;
+  using Copy =
+      CopyShape<T, kThreads, Tile::kAlong ? Tile::kOuter : Tile::kDepth, Tile::kAlong ? Tile::kDepth : Tile::kOuter, Tile::kPitch, kVec>;
   static constexpr std::size_t kPipelineBytes = sizeof(T) * kStages * (A::kElements + B::kElements);
 };
 
@@ -81,7 +82,8 @@ struct ConvTables {
 
 /// The taps of one axis that reach pixels with this residue by the stride: what pixel h = residue + stride * i receives from
 /// output i + offset. `wraps`: periods before and after the image that the padding covers.
-__device__ inline int collect_taps(ConvTap* taps, int filter, int dilation, int stride, int before, int size, int wraps_before, int wraps_after, int residue) {
+__device__ inline int collect_taps(ConvTap* taps, int filter, int dilation, int stride, int before, int size, int wraps_before,
+                                   int wraps_after, int residue) {
   int count = 0;
   for (int wrap = -wraps_before; wrap <= wraps_after; ++wrap)
     for (int r = 0; r < filter; ++r) {
@@ -92,7 +94,8 @@ __device__ inline int collect_taps(ConvTap* taps, int filter, int dilation, int 
 }
 
 template <Conv2dPass kPass, int kRows, int kThreads>
-__device__ __forceinline__ void fill_tables(const ConvParams& p, const ConvTables& t, int first_row, int group, int residue_y, int residue_x) {
+__device__ __forceinline__ void fill_tables(const ConvParams& p, const ConvTables& t, int first_row, int group, int residue_y,
+                                            int residue_x) {
   const ConvGeometry& g = p.g;
   constexpr bool kForward = kPass == Conv2dPass::forward;
   const int thread = static_cast<int>(threadIdx.x);
@@ -126,8 +129,8 @@ __device__ __forceinline__ void fill_tables(const ConvParams& p, const ConvTable
 
 /// Writes the block's tile: rows[i] is the result's line of row i (or i itself), -1 where there is none.
 template <class Config, class Out>
-__device__ __forceinline__ void write_tile(const typename Config::Math& math, Out* result, const std::int64_t* lines, int line_end, std::int64_t pitch,
-                                           int column_end, const float* bias, bool relu) {
+__device__ __forceinline__ void write_tile(const typename Config::Math& math, Out* result, const std::int64_t* lines, int line_end,
+                                           std::int64_t pitch, int column_end, const float* bias, bool relu) {
   const auto finish = [&](float value, int column) {
     if (bias && column < column_end) value += bias[column];
     return relu && value <= 0.0f ? 0.0f : value;  // NaN stays NaN
@@ -143,7 +146,7 @@ __device__ __forceinline__ void write_tile(const typename Config::Math& math, Ou
     });
   } else if constexpr (sizeof(Out) == 2) {
     const bool aligned = aligned_to(4);
-    math.template each_four<Out>(finish, [&](int row, int column, const std::uint32_t(&packed)[2]) {
+    math.template each_four<Out>(finish, [&](int row, int column, uint2 packed) {
       const std::int64_t line = line_of(row);
       if (line < 0 || column >= column_end) return;
       const auto four = std::bit_cast<Vector<Out, 4>>(packed);
@@ -184,11 +187,13 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks) conv2d_kern
   typename Config::Math math;
 
   if constexpr (Config::kFilterGradient) {
-    const int first_pixel = part * p.part_pixels, end_pixel = p.pixels - first_pixel < p.part_pixels ? p.pixels : first_pixel + p.part_pixels;
+    const int first_pixel = part * p.part_pixels;
+    const int end_pixel = p.pixels - first_pixel < p.part_pixels ? p.pixels : first_pixel + p.part_pixels;
     MatrixLoader<CopyA, true> a(static_cast<const T*>(p.dy) + first_output, g.outputs, first_pixel, end_pixel, first_row, g.group_outputs);
     PixelLoader<CopyB> b(static_cast<const T*>(p.x) + first_input, g, first_pixel, end_pixel, first_column);
     multiply<Config>(math, tiles, a, b, (end_pixel - first_pixel + Config::kDepth - 1) / Config::kDepth);
-    float* result = static_cast<float*>(p.result) + (static_cast<std::int64_t>(part) * g.outputs + first_output + first_row) * p.columns + first_column;
+    float* result =
+        static_cast<float*>(p.result) + (static_cast<std::int64_t>(part) * g.outputs + first_output + first_row) * p.columns + first_column;
     write_tile<Config>(math, result, nullptr, g.group_outputs - first_row, p.columns, p.columns - first_column, nullptr, false);
   } else {
     ConvTables tables;
@@ -218,19 +223,12 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks) conv2d_kern
   }
 }
 
-inline std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 /// Fills the parameters and launches; sizes beyond 32 bits were refused by choose().
 template <class Config>
 void launch_conv2d(const Conv2dArgs& args, Stream stream) {
   const Conv2dProblem& d = args.problem;
-  const auto i32 = [](std::int64_t v) { return static_cast<int>(v); };
-  const bool wrap_y = d.padding_mode[0] == PaddingMode::periodic, wrap_x = d.padding_mode[1] == PaddingMode::periodic;
   ConvParams p{};
-  p.g = {i32(d.h), i32(d.w), i32(d.c), i32(d.p), i32(d.q), i32(d.k), i32(d.r), i32(d.s), i32(d.stride[0]), i32(d.stride[1]), i32(d.dilation[0]),
-         i32(d.dilation[1]), i32(d.padding[0]), i32(d.padding[2]), i32(d.group_inputs()), i32(d.group_outputs()),
-         wrap_y ? i32(divide_up(d.padding[0], d.h)) : 0, wrap_y ? i32(divide_up(d.padding[1], d.h)) : 0,
-         wrap_x ? i32(divide_up(d.padding[2], d.w)) : 0, wrap_x ? i32(divide_up(d.padding[3], d.w)) : 0, wrap_y, wrap_x};
+  p.g = geometry_of(d);
   p.x = args.x, p.filter = args.filter, p.dy = args.dy, p.result = args.result;
   p.parts = 1;
   std::int64_t rows = d.output_pixels(), columns = d.group_outputs();
@@ -251,7 +249,8 @@ void launch_conv2d(const Conv2dArgs& args, Stream stream) {
     if (p.parts > 1) p.result = args.workspace;
   }
   if constexpr (!Config::kFilterGradient)
-    shared += Config::kRows * (sizeof(ConvRow) + sizeof(std::int64_t)) + sizeof(ConvTap) * static_cast<std::size_t>(p.most_taps_y + p.most_taps_x + 1);
+    shared += Config::kRows * (sizeof(ConvRow) + sizeof(std::int64_t)) +
+              sizeof(ConvTap) * static_cast<std::size_t>(p.most_taps_y + p.most_taps_x + 1);
   p.pixels = i32(Config::kFilterGradient ? d.output_pixels() : rows), p.columns = i32(columns);
   p.row_tiles = i32(divide_up(rows, Config::kRows)), p.column_tiles = i32(divide_up(columns, Config::kColumns));
   const std::int64_t blocks = static_cast<std::int64_t>(p.row_tiles) * p.column_tiles * p.parts * d.groups;

@@ -9,14 +9,32 @@ namespace epitaxy::EPITAXY_WORLD {
 
 /// A Conv2dProblem in 32 bits, which its launcher has checked to suffice; element offsets are 64-bit.
 struct ConvGeometry {
-  int height, width, channels;          // x
-  int out_height, out_width, outputs;   // y
-  int rows, columns;                    // filter
+  int height, width, channels;         // x
+  int out_height, out_width, outputs;  // y
+  int rows, columns;                   // filter
   int stride_y, stride_x, dilation_y, dilation_x, top, left;
   int group_inputs, group_outputs;
   int wraps_above, wraps_below, wraps_left, wraps_right;  // periods that the padding reaches into; 0 for zero padding
   bool wrap_y, wrap_x;
 };
+
+inline std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+inline int i32(std::int64_t v) { return static_cast<int>(v); }
+
+inline ConvGeometry geometry_of(const Conv2dProblem& d) {
+  ConvGeometry g{};
+  g.height = i32(d.h), g.width = i32(d.w), g.channels = i32(d.c);
+  g.out_height = i32(d.p), g.out_width = i32(d.q), g.outputs = i32(d.k);
+  g.rows = i32(d.r), g.columns = i32(d.s);
+  g.stride_y = i32(d.stride[0]), g.stride_x = i32(d.stride[1]);
+  g.dilation_y = i32(d.dilation[0]), g.dilation_x = i32(d.dilation[1]);
+  g.top = i32(d.padding[0]), g.left = i32(d.padding[2]);
+  g.group_inputs = i32(d.group_inputs()), g.group_outputs = i32(d.group_outputs());
+  g.wrap_y = d.padding_mode[0] == PaddingMode::periodic, g.wrap_x = d.padding_mode[1] == PaddingMode::periodic;
+  if (g.wrap_y) g.wraps_above = i32(divide_up(d.padding[0], d.h)), g.wraps_below = i32(divide_up(d.padding[1], d.h));
+  if (g.wrap_x) g.wraps_left = i32(divide_up(d.padding[2], d.w)), g.wraps_right = i32(divide_up(d.padding[3], d.w));
+  return g;
+}
 
 /// A pixel whose window is read: offset of its image (and group), -1 for none, and the window's origin.
 struct ConvRow {
@@ -64,8 +82,11 @@ struct MatrixLoader {
   std::int64_t pitch;
   int lines_left, columns_left;
   __device__ MatrixLoader(const T* matrix_, std::int64_t pitch_, int first_line, int line_end, int first_column, int column_end)
-      : matrix(matrix_), element(matrix_ + (first_line + Copy::line()) * pitch_ + first_column + Copy::column()), pitch(pitch_),
-        lines_left(line_end - first_line - Copy::line()), columns_left(column_end - first_column - Copy::column()) {}
+      : matrix(matrix_),
+        element(matrix_ + (first_line + Copy::line()) * pitch_ + first_column + Copy::column()),
+        pitch(pitch_),
+        lines_left(line_end - first_line - Copy::line()),
+        columns_left(column_end - first_column - Copy::column()) {}
   __device__ __forceinline__ void load(T* tile) {
     T* shared = tile + Copy::line() * Copy::kPitch + Copy::column();
 #pragma unroll Copy::kUnroll
@@ -103,15 +124,15 @@ template <class Copy, bool kForward>
 struct WindowLoader {
   using T = typename Copy::T;
   static constexpr bool kKeepRows = Copy::kPasses <= 4 && sizeof(T) == 2;  // in registers
-  const ConvGeometry& g;  // in constant memory
+  const ConvGeometry& g;                                                   // in constant memory
   const T* image;
   const ConvRow* rows;
   const ConvTap *taps_y, *taps_x;
   int count_y, count_x;
   TapCursor at{Copy::column()};
   ConvRow kept[kKeepRows ? Copy::kPasses : 1];
-  __device__ WindowLoader(const ConvGeometry& geometry, const T* image_, const ConvRow* rows_, const ConvTap* taps_y_, const ConvTap* taps_x_,
-                          int count_y_, int count_x_)
+  __device__ WindowLoader(const ConvGeometry& geometry, const T* image_, const ConvRow* rows_, const ConvTap* taps_y_,
+                          const ConvTap* taps_x_, int count_y_, int count_x_)
       : g(geometry), image(image_), rows(rows_ + Copy::line()), taps_y(taps_y_), taps_x(taps_x_), count_y(count_y_), count_x(count_x_) {
     at.settle(channels(), count_x);
     if constexpr (kKeepRows)
@@ -128,13 +149,17 @@ struct WindowLoader {
 #pragma unroll Copy::kUnroll
     for (int pass = 0; pass < Copy::kPasses; ++pass) {
       ConvRow row;
-      if constexpr (kKeepRows) row = kept[pass];
-      else row = rows[pass * Copy::kStep];
+      if constexpr (kKeepRows)
+        row = kept[pass];
+      else
+        row = rows[pass * Copy::kStep];
       int y = row.y + offset_y, x = row.x + offset_x;
       if (kForward && g.wrap_y) y = wrapped(y, g.height);
       if (kForward && g.wrap_x) x = wrapped(x, g.width);
-      const bool valid = live && row.image >= 0 && static_cast<unsigned>(y) < static_cast<unsigned>(height()) && static_cast<unsigned>(x) < static_cast<unsigned>(width());
-      const std::int64_t element = row.image + static_cast<std::int64_t>(y * width() + x) * (kForward ? g.channels : g.outputs) + at.channel;
+      const bool valid = live && row.image >= 0 && static_cast<unsigned>(y) < static_cast<unsigned>(height()) &&
+                         static_cast<unsigned>(x) < static_cast<unsigned>(width());
+      const std::int64_t element =
+          row.image + static_cast<std::int64_t>(y * width() + x) * (kForward ? g.channels : g.outputs) + at.channel;
       copy_elements<Copy::kVec>(shared + pass * Copy::kStep * Copy::kPitch, valid ? image + element : image, valid);
     }
     at.channel += Copy::kLength;
@@ -151,9 +176,15 @@ struct FilterLoader {
   const ConvTap *taps_y, *taps_x;
   int count_y, count_x, column;
   TapCursor at{Copy::line()};
-  __device__ FilterLoader(const ConvGeometry& geometry, const T* filter_, const ConvTap* taps_y_, const ConvTap* taps_x_, int count_y_, int count_x_,
-                          int first_column)
-      : g(geometry), filter(filter_), taps_y(taps_y_), taps_x(taps_x_), count_y(count_y_), count_x(count_x_), column(first_column + Copy::column()) {
+  __device__ FilterLoader(const ConvGeometry& geometry, const T* filter_, const ConvTap* taps_y_, const ConvTap* taps_x_, int count_y_,
+                          int count_x_, int first_column)
+      : g(geometry),
+        filter(filter_),
+        taps_y(taps_y_),
+        taps_x(taps_x_),
+        count_y(count_y_),
+        count_x(count_x_),
+        column(first_column + Copy::column()) {
     at.settle(g.group_outputs, count_x);
   }
   __device__ __forceinline__ void load(T* tile) {
@@ -203,7 +234,8 @@ struct PixelLoader {
       int y = p * g.stride_y + offset_y, x = q * g.stride_x + offset_x;
       if (g.wrap_y) y = wrapped(y, g.height);
       if (g.wrap_x) x = wrapped(x, g.width);
-      const bool valid = inside && left > 0 && static_cast<unsigned>(y) < static_cast<unsigned>(g.height) && static_cast<unsigned>(x) < static_cast<unsigned>(g.width);
+      const bool valid = inside && left > 0 && static_cast<unsigned>(y) < static_cast<unsigned>(g.height) &&
+                         static_cast<unsigned>(x) < static_cast<unsigned>(g.width);
       const std::int64_t element = static_cast<std::int64_t>(y * g.width + x) * g.channels + channel;
       copy_elements<Copy::kVec>(shared + pass * Copy::kStep * Copy::kPitch, valid ? image + element : image, valid);
       left -= Copy::kStep;

@@ -52,8 +52,10 @@ class TensorMath {
         load_a(a, a_tile, row_ + 16 * i, k);
 #pragma unroll
         for (int j = 0; j < kColumnTiles; ++j) {
-          if constexpr (sizeof(T) == 2) mma_m16n8k16<T>(sum_[i][j], a, b[j]);
-          else mma_m16n8k8_tf32(sum_[i][j], a, b[j]);
+          if constexpr (sizeof(T) == 2)
+            mma_m16n8k16<T>(sum_[i][j], a, b[j]);
+          else
+            mma_m16n8k8_tf32(sum_[i][j], a, b[j]);
         }
       }
     }
@@ -73,7 +75,7 @@ class TensorMath {
         }
   }
 
-  /// For 16-bit results: finish(value, column) on every sum, then write(row, column, packed[2]) with four neighbouring columns a lane, so
+  /// For 16-bit results: finish(value, column) on every sum, then write(row, column, packed) with four neighbouring columns a lane, so
   /// that a store fills whole sectors.
   template <class Out, class Finish, class Write>
   __device__ __forceinline__ void each_four(Finish&& finish, Write&& write) const {
@@ -88,12 +90,12 @@ class TensorMath {
           const float *left = sum_[i][j] + 2 * half, *right = sum_[i][j + 1] + 2 * half;
           const std::uint32_t a = pack_rounded<Out>(finish(left[0], mine), finish(left[1], mine + 1));
           const std::uint32_t b = pack_rounded<Out>(finish(right[0], mine + 8), finish(right[1], mine + 9));
-          std::uint32_t packed[2];
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            const std::uint32_t from_a = __shfl_sync(0xffffffffu, a, source + e, 4), from_b = __shfl_sync(0xffffffffu, b, source + e, 4);
-            packed[e] = place < 2 ? from_a : from_b;
-          }
+          const auto lane = [&](int from) {
+            const std::uint32_t from_a = __shfl_sync(0xffffffffu, a, from, 4), from_b = __shfl_sync(0xffffffffu, b, from, 4);
+            return place < 2 ? from_a : from_b;
+          };
+          uint2 packed;
+          packed.x = lane(source), packed.y = lane(source + 1);
           write(row_ + 16 * i + 8 * half + lane_ / 4, column + 4 * place, packed);
         }
   }

@@ -32,14 +32,15 @@ void check_options(const char* name, const Conv2dOptions& o) {
 /// Output size along one axis.
 std::int64_t output_size(const char* name, const Conv2dOptions& o, std::size_t axis, std::int64_t size, std::int64_t taps) {
   const std::int64_t padded = size + o.padding[2 * axis] + o.padding[2 * axis + 1], extent = o.dilation[axis] * (taps - 1) + 1;
-  require(padded >= extent, name, ": a filter of ", taps, axis == 0 ? " rows" : " columns", " with dilation ", o.dilation[axis], " covers ", extent,
-          " pixels, more than the padded image's ", padded);
+  require(padded >= extent, name, ": a filter of ", taps, axis == 0 ? " rows" : " columns", " with dilation ", o.dilation[axis], " covers ",
+          extent, " pixels, more than the padded image's ", padded);
   return (padded - extent) / o.stride[axis] + 1;
 }
 
 void require_image(const char* name, const char* what, const TensorSpec& spec) {
   require(spec.shape.rank() == 4 && is_floating(spec.dtype), name, ": ", what, " must be floating with 4 dimensions, got ", spec);
-  for (const auto size : spec.shape.dims()) require(size >= 1 && size < (1 << 30), name, ": ", what, " ", spec, " has an empty or oversized dimension");
+  for (const auto size : spec.shape.dims())
+    require(size >= 1 && size < (1 << 30), name, ": ", what, " ", spec, " has an empty or oversized dimension");
 }
 
 }  // namespace
@@ -62,8 +63,10 @@ Conv2dProblem conv2d_problem(Conv2dPass pass, const Conv2dOptions& o, Size size,
   d.k = to_filter ? b[3] : b[0];
   d.r = to_filter ? size[0] : b[1];
   d.s = to_filter ? size[1] : b[2];
-  require(d.c % o.groups == 0 && d.k % o.groups == 0, name, ": ", o.groups, " groups must divide the ", d.c, " input and ", d.k, " output channels");
-  require(to_filter || b[3] * o.groups == d.c, name, ": filter ", second, " with ", o.groups, " groups reads ", b[3] * o.groups, " channels, x has ", d.c);
+  require(d.c % o.groups == 0 && d.k % o.groups == 0, name, ": ", o.groups, " groups must divide the ", d.c, " input and ", d.k,
+          " output channels");
+  require(to_filter || b[3] * o.groups == d.c, name, ": filter ", second, " with ", o.groups, " groups reads ", b[3] * o.groups,
+          " channels, x has ", d.c);
   d.p = output_size(name, o, 0, d.h, d.r);
   d.q = output_size(name, o, 1, d.w, d.s);
   if (!forward) {
@@ -104,13 +107,15 @@ class Conv2d final : public Operation {
     }
     return {};
   }
-  std::shared_ptr<Prepared> prepare([[maybe_unused]] std::span<const TensorSpec> inputs, [[maybe_unused]] const Context& context) const override {
+  std::shared_ptr<Prepared> prepare([[maybe_unused]] std::span<const TensorSpec> inputs,
+                                    [[maybe_unused]] const Context& context) const override {
 #if EPITAXY_HAS_ONEDNN
     if (context.device().kind == DeviceKind::cpu && !context.reference) return cpu_prepare_conv2d(pass_, problem(inputs));
 #endif
     return nullptr;
   }
-  std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context& context, [[maybe_unused]] const Prepared* prepared) const override {
+  std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context& context,
+                              [[maybe_unused]] const Prepared* prepared) const override {
 #if EPITAXY_HAS_ONEDNN
     if (prepared) return cpu_conv2d_workspace_bytes(*prepared);
 #endif
@@ -166,8 +171,10 @@ std::string Conv2d::details() const {
   } else {
     add(text("padding ", p[0], ",", p[1], ",", p[2], ",", p[3]));
   }
-  if (o.padding_mode[0] == PaddingMode::periodic) add(o.padding_mode[1] == PaddingMode::periodic ? "periodic" : "periodic vertically");
-  else if (o.padding_mode[1] == PaddingMode::periodic) add("periodic horizontally");
+  if (o.padding_mode[0] == PaddingMode::periodic)
+    add(o.padding_mode[1] == PaddingMode::periodic ? "periodic" : "periodic vertically");
+  else if (o.padding_mode[1] == PaddingMode::periodic)
+    add("periodic horizontally");
   if (o.groups > 1) add(text("groups ", o.groups));
   if (pass_ == Conv2dPass::forward && o.activation == Activation::relu) add("relu");
   return result;

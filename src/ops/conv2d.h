@@ -10,6 +10,7 @@ namespace epitaxy {
 OperationPtr conv2d_with_plan(Conv2dPass pass, const Conv2dOptions& options, std::array<std::int64_t, 2> size, const Conv2dPlan& plan);
 
 /// The problem of a pass from its inputs' specs; checks them.
-Conv2dProblem conv2d_problem(Conv2dPass pass, const Conv2dOptions& options, std::array<std::int64_t, 2> size, std::span<const TensorSpec> inputs);
+Conv2dProblem conv2d_problem(Conv2dPass pass, const Conv2dOptions& options, std::array<std::int64_t, 2> size,
+                             std::span<const TensorSpec> inputs);
 
 }  // namespace epitaxy

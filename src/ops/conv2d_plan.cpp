@@ -50,14 +50,17 @@ Conv2dTile choose_tile(const Conv2dPlan& plan, const Product& g, bool filter_gra
 /// The kernels index pixels, lines of the filter and blocks with 32 bits (elements with 64), and keep one entry for each tap and period.
 void check_limits(const Conv2dProblem& d) {
   constexpr std::int64_t kMost = (std::int64_t{1} << 31) - (1 << 20), kMostTaps = 2048;  // less what rounding up to tiles adds
-  require(d.n * d.h * d.w < kMost && d.output_pixels() < kMost, "conv2d: ", d.n, " images of ", d.h, "x", d.w, " are more pixels than a GPU call takes (2^31): use a smaller batch");
-  require(d.k * d.r * d.s < kMost && d.r * d.s * d.group_inputs() < kMost, "conv2d: a filter of ", d.k, "x", d.r, "x", d.s, "x", d.group_inputs(), " is more than a GPU call takes");
+  require(d.n * d.h * d.w < kMost && d.output_pixels() < kMost, "conv2d: ", d.n, " images of ", d.h, "x", d.w,
+          " are more pixels than a GPU call takes (2^31): use a smaller batch");
+  require(d.k * d.r * d.s < kMost && d.r * d.s * d.group_inputs() < kMost, "conv2d: a filter of ", d.k, "x", d.r, "x", d.s, "x",
+          d.group_inputs(), " is more than a GPU call takes");
   const std::array<std::int64_t, 2> sizes{d.h, d.w}, taps{d.r, d.s};
   for (std::size_t axis = 0; axis < 2; ++axis) {
     const bool periodic = d.padding_mode[axis] == PaddingMode::periodic;
-    const std::int64_t periods = periodic ? divide_up(d.padding[2 * axis], sizes[axis]) + divide_up(d.padding[2 * axis + 1], sizes[axis]) : 0;
-    require(taps[axis] * (1 + periods) <= kMostTaps, "conv2d: ", taps[axis], " taps over ", 1 + periods, " periods of the image are more than the ", kMostTaps,
-            " that a GPU call takes: use less padding");
+    const std::int64_t periods =
+        periodic ? divide_up(d.padding[2 * axis], sizes[axis]) + divide_up(d.padding[2 * axis + 1], sizes[axis]) : 0;
+    require(taps[axis] * (1 + periods) <= kMostTaps, "conv2d: ", taps[axis], " taps over ", 1 + periods,
+            " periods of the image are more than the ", kMostTaps, " that a GPU call takes: use less padding");
   }
 }
 

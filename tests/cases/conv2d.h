@@ -19,8 +19,8 @@ struct Conv2dCase {
 };
 
 /// Short for options: padding on all sides, stride, dilation, mode.
-inline Conv2dOptions conv_options(std::int64_t padding, std::int64_t stride = 1, std::int64_t dilation = 1, PaddingMode mode = PaddingMode::zeros,
-                                  std::int64_t groups = 1) {
+inline Conv2dOptions conv_options(std::int64_t padding, std::int64_t stride = 1, std::int64_t dilation = 1,
+                                  PaddingMode mode = PaddingMode::zeros, std::int64_t groups = 1) {
   Conv2dOptions options;
   options.padding = {padding, padding, padding, padding};
   options.stride = {stride, stride};

@@ -42,7 +42,8 @@ TEST(Conv2d, HandValues) {
   EXPECT_TRUE(close(run(*conv2d({}), {x, filter}, kReference)[0], values(DType::fp32, {1, 2, 2, 1}, {37, 47, 67, 77}), 0));
   EXPECT_TRUE(close(run(*conv2d_input_gradient({}, 3, 3), {ones, filter}, kReference)[0],
                     values(DType::fp32, {1, 3, 3, 1}, {1, 3, 2, 4, 10, 6, 3, 7, 4}), 0));
-  EXPECT_TRUE(close(run(*conv2d_filter_gradient({}, 2, 2), {x, ones}, kReference)[0], values(DType::fp32, {1, 2, 2, 1}, {12, 16, 24, 28}), 0));
+  EXPECT_TRUE(
+      close(run(*conv2d_filter_gradient({}, 2, 2), {x, ones}, kReference)[0], values(DType::fp32, {1, 2, 2, 1}, {12, 16, 24, 28}), 0));
   Conv2dOptions epilogue;
   epilogue.activation = Activation::relu;
   EXPECT_TRUE(close(run(*conv2d(epilogue), {x, filter, values(DType::fp32, {1}, {-60})}, kReference)[0],
@@ -64,8 +65,10 @@ TEST(Conv2d, HandValuesOfOptions) {
   EXPECT_TRUE(close(run(*conv2d(spread), {wide, filter}, kReference)[0], values(DType::fp32, {1, 1, 2, 1}, {31, 53}), 0));
   Conv2dOptions groups;
   groups.groups = 2;
-  EXPECT_TRUE(close(run(*conv2d(groups), {values(DType::fp32, {1, 1, 1, 4}, {1, 2, 3, 4}), values(DType::fp32, {2, 1, 1, 2}, {1, 10, 100, 1000})}, kReference)[0],
-                    values(DType::fp32, {1, 1, 1, 2}, {21, 4300}), 0));
+  EXPECT_TRUE(
+      close(run(*conv2d(groups), {values(DType::fp32, {1, 1, 1, 4}, {1, 2, 3, 4}), values(DType::fp32, {2, 1, 1, 2}, {1, 10, 100, 1000})},
+                kReference)[0],
+            values(DType::fp32, {1, 1, 1, 2}, {21, 4300}), 0));
 }
 
 TEST(Conv2d, ReferenceRoundsToTf32) {
@@ -83,7 +86,8 @@ TEST(Conv2d, Gradient) {
     std::vector<double> bias;  // far from the kink of relu on either side
     for (std::int64_t k = 0; k < one.k; ++k) bias.push_back(k % 3 == 2 ? -60 : 60);
     options.activation = Activation::relu;
-    const Tensor x = make({DType::fp32, one.x()}, Fill::uniform(-1, 1), 1), filter = make({DType::fp32, one.filter()}, Fill::uniform(-0.5, 0.5), 2);
+    const Tensor x = make({DType::fp32, one.x()}, Fill::uniform(-1, 1), 1),
+                 filter = make({DType::fp32, one.filter()}, Fill::uniform(-0.5, 0.5), 2);
     check_gradient(conv2d(options), {x, filter, values(DType::fp32, {one.k}, bias)}, {0, 1, 2}, 0, 0.25);
   }
 }
@@ -152,8 +156,8 @@ TEST(Conv2d, EveryPlan) {
                 const Tensor want = run(*operation, trial.inputs, kReference)[0];
                 for (const Device device : devices()) {
                   if (device.kind == DeviceKind::cpu) continue;
-                  SCOPED_TRACE(text(one.name, " ", name_of(arithmetic), " ", operation->name(), " on ", name(device), ": path ", static_cast<int>(path),
-                                    " tile ", static_cast<int>(tile), " vector ", vector, " splits ", splits));
+                  SCOPED_TRACE(text(one.name, " ", name_of(arithmetic), " ", operation->name(), " on ", name(device), ": path ",
+                                    static_cast<int>(path), " tile ", static_cast<int>(tile), " vector ", vector, " splits ", splits));
                   if (const std::string why = why_absent(device); !why.empty()) {
                     skip_device(device, why);
                     continue;
@@ -229,12 +233,15 @@ TEST(Conv2d, RefusesBadArguments) {
   sigmoid.activation = Activation::sigmoid;
   has(refusal(sigmoid, {1, 4, 4, 2}, {3, 3, 3, 2}), "relu or none, not sigmoid");
   EXPECT_THROW(conv2d({})->outputs(std::vector<TensorSpec>{{DType::bf16, {1, 4, 4, 2}}, {DType::fp32, {3, 3, 3, 2}}}), Error);
-  EXPECT_THROW(conv2d_input_gradient({}, 5, 4)->outputs(std::vector<TensorSpec>{{DType::fp32, {1, 2, 2, 3}}, {DType::fp32, {3, 3, 3, 2}}}), Error);
-  EXPECT_THROW(conv2d_filter_gradient({}, 2, 3)->outputs(std::vector<TensorSpec>{{DType::fp32, {1, 4, 4, 2}}, {DType::fp32, {1, 2, 2, 3}}}), Error);
+  EXPECT_THROW(conv2d_input_gradient({}, 5, 4)->outputs(std::vector<TensorSpec>{{DType::fp32, {1, 2, 2, 3}}, {DType::fp32, {3, 3, 3, 2}}}),
+               Error);
+  EXPECT_THROW(conv2d_filter_gradient({}, 2, 3)->outputs(std::vector<TensorSpec>{{DType::fp32, {1, 4, 4, 2}}, {DType::fp32, {1, 2, 2, 3}}}),
+               Error);
 }
 
 TEST(Conv2d, RefusesWhatAGpuCannotIndex) {
-  Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, {}, {1, 1}, std::vector<TensorSpec>{{DType::bf16, {1, 512, 512, 1}}, {DType::bf16, {1, 1, 1, 1}}});
+  Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, {}, {1, 1},
+                                         std::vector<TensorSpec>{{DType::bf16, {1, 512, 512, 1}}, {DType::bf16, {1, 1, 1, 1}}});
   problem.n = 1 << 14;
   EXPECT_THROW(choose(Conv2dPass::forward, problem, kProfile90), Error);
 }
