@@ -15,10 +15,7 @@ uint3 blockIdx{};
 dim3 blockDim;
 dim3 gridDim;
 
-Scheduler& scheduler() {
-  static Scheduler one;
-  return one;
-}
+Scheduler the_scheduler;
 
 void run_grid(const LaunchShape& shape, void (*thread)(const void*), const void* closure) {
   static std::recursive_mutex mutex;

@@ -136,7 +136,8 @@ class Scheduler {
   std::exception_ptr exception_;
 };
 
-Scheduler& scheduler();
+extern Scheduler the_scheduler;
+inline Scheduler& scheduler() { return the_scheduler; }
 
 /// "__syncthreads", "__shfl_sync", "mma.sync (bf16)", ...
 const char* name(Meeting kind);
