@@ -79,6 +79,7 @@ void check(const FitOptions& options, const Dataset& train) {
   require(options.epochs >= 1, "training: epochs must be at least 1, got ", options.epochs);
   require(options.batch >= 1, "training: the batch must be at least 1, got ", options.batch);
   require(options.patience >= 0, "training: patience must be at least 0, got ", options.patience);
+  require(options.target_loss >= 0, "training: the target loss must be at least 0, got ", options.target_loss);
   require(train.size() >= 1 && train.targets, "training: '", train.source, "' has no items with targets");
 }
 
@@ -165,7 +166,10 @@ History fit(CompiledModel& model, const Dataset& train, const Dataset& validatio
     }
     history.epochs.push_back(record);
     if (options.on_epoch) options.on_epoch(history.epochs.back());
-    if (options.patience > 0 && epoch - history.best_epoch >= options.patience && epoch < options.epochs) history.stopped = "patience";
+    if (options.target_loss > 0 && record.loss <= options.target_loss)
+      history.stopped = "target";
+    else if (options.patience > 0 && epoch - history.best_epoch >= options.patience && epoch < options.epochs)
+      history.stopped = "patience";
   }
   // Also where an interrupted epoch has moved the weights on.
   if (!best_weights.empty() && history.best_epoch != options.epochs) model.set_weights(best_weights);

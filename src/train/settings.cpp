@@ -174,6 +174,8 @@ std::vector<Setting> training_settings() {
           [](auto& c, const auto& v) { c.select = parse_selection(v); }, [](Config c) { return optional_name(c.select); }),
       one("patience", group, "EPOCHS", "stops after so many epochs without a better one; 0: never",
           [](auto& c, const auto& v) { c.patience = number_in(v, 0, 1000000); }, [](Config c) { return optional_number(c.patience); }),
+      one("target-loss", group, "LOSS", "stops after an epoch whose training loss is at most this; 0: never",
+          [](auto& c, const auto& v) { c.target_loss = number_in(v, 0.0, 1e30); }, [](Config c) { return Values{shortest(c.target_loss)}; }),
       one("seed", group, "N", "of weights, order, augmentation and dropout; default 1",
           [](auto& c, const auto& v) { c.seed = number<std::uint64_t>(v); }, [](Config c) { return Values{shortest(c.seed)}; }),
   };

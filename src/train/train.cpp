@@ -73,6 +73,7 @@ FitOptions fit_options(const TrainConfig& config, const TrainObserver& observer)
   options.augmentation = config.augmentation;
   options.selection = *config.select;
   options.patience = *config.patience;
+  options.target_loss = config.target_loss;
   options.on_step = observer.step;
   options.should_stop = observer.should_stop;
   return options;

@@ -40,6 +40,7 @@ struct TrainConfig {
   std::optional<double> warmup;
   std::optional<Selection> select;
   std::optional<int> patience;
+  double target_loss = 0;
 
   std::uint64_t seed = 1;
   std::string device = "auto";  // cuda where there is one, else cpu

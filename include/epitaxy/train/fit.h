@@ -45,6 +45,7 @@ struct FitOptions {
   ScheduleOptions schedule;
   Augmentation augmentation;
   Selection selection = Selection::loss;
+  double target_loss = 0;  // stops after an epoch whose training loss is at most this; 0: never
   int patience = 0;  // stops after this many epochs without a better one; 0: never
   std::function<void(const StepReport&)> on_step;
   std::function<void(const EpochRecord&)> on_epoch;
@@ -54,7 +55,7 @@ struct FitOptions {
 struct History {
   std::vector<EpochRecord> epochs;
   int best_epoch = 0;  // whose weights the model holds; 0: none was finished
-  std::string stopped;  // "", "patience" or "interrupted"
+  std::string stopped;  // "", "target" (loss reached), "patience" or "interrupted"
   double seconds = 0;
 };
 

@@ -1,0 +1,139 @@
+// Experiment files: reading, refusing, writing, and the defaults.
+#include "epitaxy/train/config.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "support/compare.h"
+#include "train/memory_size.h"
+
+namespace epitaxy {
+namespace {
+
+std::string refusal(const std::string& yaml) {
+  try {
+    TrainConfig config;
+    parse_config(yaml, "run.yaml", config);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::usage);
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+    return error.what();
+  }
+  return "accepted";
+}
+
+Dataset images(std::int64_t count, Task task = Task::classification) {
+  Dataset data;
+  data.inputs = Tensor(cpu_backend(), {DType::uint8, {count, 16, 16, 1}});
+  data.task = task;
+  data.class_names = {"a", "b"};
+  return data;
+}
+
+TEST(Config, EveryKeyIsRead) {
+  TrainConfig c;
+  parse_config("data: folder\ntarget: [yield strength, 'a, b']\nfeatures: c,mn\ngroup: specimen\ntask: regression\nvalidation_fraction: 0.25\n"
+               "validation-tail: true\ntest-fraction: 0\nsplit-seed: 9\nnormalise: minmax\nflip: both\nrotate: yes\nshift: 3\nshift-fill: wrap\n"
+               "model: mlp\nhidden: [8, 4]\nloss: huber\nepochs: 7\nbatch: 16\nlr: 0.5\noptimizer: sgd\nweight-decay: 0.125\nmomentum: 0.5\n"
+               "nesterov: true\nclip-norm: 1\nschedule: step\nselect: metric\npatience: 2\nseed: 18446744073709551615\ndevice: cpu\nprecision: bf16\n"
+               "threads: 1\nmemory-limit: 2G\nout: x\n",
+               "run.yaml", c);
+  EXPECT_EQ(c.data.data, "folder");
+  EXPECT_EQ(c.data.target, (std::vector<std::string>{"yield strength", "a, b"}));
+  EXPECT_EQ(c.data.features, (std::vector<std::string>{"c", "mn"}));
+  EXPECT_EQ(c.data.task, Task::regression);
+  EXPECT_EQ(c.data.validation_fraction, 0.25);
+  EXPECT_TRUE(c.data.unshuffled_tail);
+  EXPECT_EQ(c.data.seed, 9u);
+  EXPECT_TRUE(c.augmentation.flip_horizontal && c.augmentation.flip_vertical && c.augmentation.rotate);
+  EXPECT_EQ(c.augmentation.shift, 3);
+  EXPECT_EQ(c.augmentation.fill, ShiftFill::wrap);
+  EXPECT_EQ(c.hidden, (std::vector<std::int64_t>{8, 4}));
+  EXPECT_EQ(c.loss, LossKind::huber);
+  EXPECT_EQ(c.learning_rate, 0.5f);
+  EXPECT_EQ(c.optimizer, OptimizerKind::sgd);
+  EXPECT_EQ(c.schedule, Schedule::step);
+  EXPECT_EQ(c.select, Selection::metric);
+  EXPECT_EQ(c.seed, 18446744073709551615u);
+  EXPECT_EQ(c.precision, Precision::bf16);
+  EXPECT_EQ(c.memory_limit, std::uint64_t{2} << 30);
+}
+
+TEST(Config, AnUnknownKeyNamesItselfItsLineAndTheNearestKey) {
+  EXPECT_EQ(refusal("data: x\n\nepoch: 3\n"), "'run.yaml' line 3: unknown key 'epoch'; did you mean 'epochs'?");
+  EXPECT_NE(refusal("learning_rte: 3\n").find("line 1: unknown key 'learning_rte'"), std::string::npos);
+  EXPECT_NE(refusal("lable-smoothing: 0\n").find("'label-smoothing'"), std::string::npos);
+}
+
+TEST(Config, BadValuesNameLineAndKey) {
+  EXPECT_EQ(refusal("epochs: many\n"), "'run.yaml' line 1: epochs: 'many' is no whole number");
+  EXPECT_NE(refusal("seed: 1\nepochs: 0\n").find("line 2: epochs: 0 is not within"), std::string::npos);
+  EXPECT_NE(refusal("lr: .nan\n").find("lr"), std::string::npos);
+  EXPECT_NE(refusal("lr: nan\n").find("not finite"), std::string::npos);
+  EXPECT_NE(refusal("epochs: [1, 2]\n").find("one value"), std::string::npos);
+  EXPECT_NE(refusal("epochs: {a: 1}\n").find("one value"), std::string::npos);
+  EXPECT_NE(refusal("target: [[a]]\n").find("plain values"), std::string::npos);
+  EXPECT_NE(refusal("optimizer: lion\n").find("unknown optimizer 'lion'"), std::string::npos);
+  EXPECT_NE(refusal("rotate: maybe\n").find("neither true nor false"), std::string::npos);
+  EXPECT_NE(refusal("epochs: 1\nepochs: 2\n").find("line 2: key 'epochs' is given twice"), std::string::npos);
+  EXPECT_NE(refusal("- a\n- b\n").find("key: value"), std::string::npos);
+  EXPECT_NE(refusal("a: [1\nb: 2\n").find("line"), std::string::npos);
+}
+
+TEST(Config, WhatIsWrittenIsReadBack) {
+  TrainConfig config;
+  parse_config("data: 'a: b #c'\ntarget: ['x, y', \"quote\\\" '\"]\nlr: 0.1\nseed: 3\nflip: vertical\nout: gone\nmemory-limit: 5000\n", "run.yaml", config);
+  const TrainConfig effective = resolve(config, images(100));
+  const std::string yaml = to_yaml(effective);
+  TrainConfig back;
+  parse_config(yaml, "again.yaml", back);
+  EXPECT_EQ(to_yaml(back), yaml);
+  EXPECT_EQ(back.data.data, "a: b #c");
+  EXPECT_EQ(back.data.target, config.data.target);
+  EXPECT_EQ(back.learning_rate, 0.1f);
+  EXPECT_EQ(back.memory_limit, 5000u);
+  EXPECT_TRUE(back.out.empty());
+  EXPECT_EQ(back.epochs, effective.epochs);
+}
+
+TEST(Config, KeysAreDistinctAndExplained) {
+  std::set<std::string> keys;
+  for (const auto& setting : settings()) {
+    EXPECT_TRUE(keys.insert(setting.key).second) << setting.key;
+    EXPECT_FALSE(setting.help.empty()) << setting.key;
+    EXPECT_EQ(setting.key.find('_'), std::string::npos) << setting.key;
+  }
+}
+
+TEST(Config, DefaultsDependOnTheTask) {
+  const TrainConfig classes = resolve({}, images(1000));
+  EXPECT_EQ(classes.model, "crystalnet");
+  EXPECT_EQ(classes.loss, LossKind::softmax_cross_entropy);
+  EXPECT_FALSE(classes.standardise_targets.has_value());
+  const TrainConfig values = resolve({}, images(1000, Task::regression));
+  EXPECT_EQ(values.loss, LossKind::mean_squared_error);
+  EXPECT_TRUE(values.standardise_targets.value());
+  EXPECT_GT(resolve({}, images(100)).epochs.value(), resolve({}, images(50000)).epochs.value());
+  TrainConfig given;
+  given.epochs = 3;
+  given.learning_rate = 0.5f;
+  EXPECT_EQ(resolve(given, images(10)).epochs, 3);
+  EXPECT_EQ(resolve(given, images(10)).learning_rate, 0.5f);
+  given.loss = LossKind::huber;
+  EXPECT_THROW(resolve(given, images(10)), Error);
+}
+
+TEST(Config, MemorySizes) {
+  EXPECT_EQ(parse_memory_size("123"), 123u);
+  EXPECT_EQ(parse_memory_size("1.5K"), 1536u);
+  EXPECT_EQ(parse_memory_size("500M"), 500u << 20);
+  EXPECT_EQ(parse_memory_size("4GiB"), std::uint64_t{4} << 30);
+  EXPECT_EQ(parse_memory_size("2TB"), std::uint64_t{2} << 40);
+  for (const char* bad : {"", "G", "x", "-1", "1X", "1GG", "1e99", "nan"}) EXPECT_THROW(parse_memory_size(bad), Error) << bad;
+  EXPECT_EQ(memory_text(312.0 * 0x1p20), "312 MiB");
+  EXPECT_EQ(memory_text(1.5 * 0x1p30), "1.50 GiB");
+}
+
+}  // namespace
+}  // namespace epitaxy
