@@ -40,8 +40,7 @@ void conv2d<World>(const Conv2dArgs& args, Stream stream) {
   const Conv2dProblem& d = args.problem;
   const std::int64_t count = d.k * d.r * d.s * d.group_inputs();
   EPITAXY_WORLD::launch(stream, "conv2d_sum_splits", EPITAXY_WORLD::sum_splits_kernel,
-                        EPITAXY_WORLD::dim3(static_cast<unsigned>((count + EPITAXY_WORLD::kThreads - 1) / EPITAXY_WORLD::kThreads)),
-                        EPITAXY_WORLD::dim3(EPITAXY_WORLD::kThreads), 0, static_cast<float*>(args.result),
-                        static_cast<const float*>(args.workspace), count, args.plan.splits);
+                        static_cast<unsigned>((count + EPITAXY_WORLD::kThreads - 1) / EPITAXY_WORLD::kThreads), EPITAXY_WORLD::kThreads, 0,
+                        static_cast<float*>(args.result), static_cast<const float*>(args.workspace), count, args.plan.splits);
 }
 }  // namespace epitaxy
