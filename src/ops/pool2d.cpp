@@ -39,8 +39,8 @@ void check_options(const char* operation, const Pool2dOptions& o, bool indexed) 
       require(o.padding[2 * i + j] >= 0 && o.padding[2 * i + j] < o.kernel[i], operation, ": padding must lie in [0, kernel), got ",
               o.padding[2 * i + j], " for a kernel of ", o.kernel[i]);
   }
-  require(!indexed || o.kernel[0] * o.kernel[1] <= 256, operation, ": a window has at most 256 elements, got ", o.kernel[0], "x",
-          o.kernel[1]);
+  const std::int64_t most = indexed ? 256 : 1 << 24;
+  require(o.kernel[0] * o.kernel[1] <= most, operation, ": a window has at most ", most, " elements, got ", o.kernel[0], "x", o.kernel[1]);
 }
 
 std::string describe(const Pool2dOptions& o) {
