@@ -26,9 +26,9 @@ class WinogradConv2d {
   bool run_filter_gradient(const Conv2dArgs& args, float* workspace) const;
   std::size_t thread_floats() const;
 
-  Conv2dPass pass_;
-  Conv2dProblem problem_;
-  int threads_;
+  [[maybe_unused]] Conv2dPass pass_;  // unused where the processor has no AVX-512
+  [[maybe_unused]] Conv2dProblem problem_;
+  [[maybe_unused]] int threads_;
 };
 
 }  // namespace epitaxy
