@@ -66,6 +66,8 @@ Description make_description(const BlasGemm& gemm) {
                                       : gemm.relu            ? CUBLASLT_EPILOGUE_RELU
                                                              : CUBLASLT_EPILOGUE_DEFAULT;
   set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+  // The heuristic wants to see a bias pointer; the real one is set by the first run.
+  if (gemm.bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, reinterpret_cast<const void*>(std::uintptr_t{kUsualAlignment}));
   return description;
 }
 
