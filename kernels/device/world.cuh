@@ -53,7 +53,7 @@ using World = ::epitaxy::Emulated;
 #include "epitaxy/error.h"
 
 #define EPITAXY_SHARED(type, name, ...) __shared__ __align__(16) type name __VA_ARGS__
-#define EPITAXY_DYNAMIC_SHARED(type, name)                                  \
+#define EPITAXY_DYNAMIC_SHARED(type, name)                                 \
   extern __shared__ __align__(128) unsigned char epitaxy_dynamic_shared[]; \
   type* const name = reinterpret_cast<type*>(epitaxy_dynamic_shared)
 
@@ -74,8 +74,7 @@ inline cudaError_t allow_shared_memory(const void* kernel, std::size_t dynamic_b
     at->second = 48 * 1024 - std::min<std::size_t>(attributes.sharedSizeBytes, 48 * 1024);
   }
   if (dynamic_bytes <= at->second) return cudaSuccess;
-  const cudaError_t status =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(dynamic_bytes));
+  const cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(dynamic_bytes));
   if (status == cudaSuccess) at->second = dynamic_bytes;
   return status;
 }
@@ -111,8 +110,8 @@ inline void launch_erased(Stream stream, const char* name, const void* kernel, d
 
 /// The one gate that kernels are launched through. Arguments are converted to the kernel's parameter types.
 template <class... Parameters, class... Arguments>
-void launch(Stream stream, const char* kernel_name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-            std::size_t dynamic_shared_bytes, Arguments&&... arguments) {
+void launch(Stream stream, const char* kernel_name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t dynamic_shared_bytes,
+            Arguments&&... arguments) {
   static_assert(sizeof...(Parameters) == sizeof...(Arguments), "a kernel is launched with exactly its parameters");
   std::tuple<Parameters...> values{static_cast<Parameters>(std::forward<Arguments>(arguments))...};
   std::apply(

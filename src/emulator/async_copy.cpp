@@ -40,11 +40,15 @@ void copy_async(void* to, const void* from, unsigned bytes, unsigned valid, Site
   Thread& self = s.running();
   const auto misaligned = [bytes](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % bytes != 0; };
   if (misaligned(to) || (valid && misaligned(from)))
-    s.stop(text(describe(self), " at ", describe(site), ": cp.async of ", bytes, " bytes at a misaligned ", misaligned(to) ? "shared" : "global", " address"));
-  if (!s.shared().holds(to, bytes)) s.stop(text(describe(self), " at ", describe(site), ": the destination of cp.async is not in shared memory"));
+    s.stop(text(describe(self), " at ", describe(site), ": cp.async of ", bytes, " bytes at a misaligned ",
+                misaligned(to) ? "shared" : "global", " address"));
+  if (!s.shared().holds(to, bytes))
+    s.stop(text(describe(self), " at ", describe(site), ": the destination of cp.async is not in shared memory"));
 #if EPITAXY_ASAN  // touch both ends here, where the kernel's line is on the stack
-  if (valid && __asan_region_is_poisoned(const_cast<void*>(from), valid)) static_cast<void>(*static_cast<const volatile char*>(from)), static_cast<void>(static_cast<const volatile char*>(from)[valid - 1]);
-  if (__asan_region_is_poisoned(to, bytes)) static_cast<void>(*static_cast<const volatile char*>(to)), static_cast<void>(static_cast<const volatile char*>(to)[bytes - 1]);
+  if (valid && __asan_region_is_poisoned(const_cast<void*>(from), valid))
+    static_cast<void>(*static_cast<const volatile char*>(from)), static_cast<void>(static_cast<const volatile char*>(from)[valid - 1]);
+  if (__asan_region_is_poisoned(to, bytes))
+    static_cast<void>(*static_cast<const volatile char*>(to)), static_cast<void>(static_cast<const volatile char*>(to)[bytes - 1]);
 #endif
   const PendingCopy copy{to, from, bytes, valid, self.commits};
   if (emulator_options().async == AsyncMode::eager) return land(copy);

@@ -26,13 +26,17 @@ inline void __threadfence_block() { fence(); }
 template <class T>
 std::uint64_t to_bits(T value) {
   static_assert(std::is_arithmetic_v<T> && (sizeof(T) == 4 || sizeof(T) == 8), "warp functions exchange 32- and 64-bit numbers");
-  if constexpr (sizeof(T) == 4) return std::bit_cast<std::uint32_t>(value);
-  else return std::bit_cast<std::uint64_t>(value);
+  if constexpr (sizeof(T) == 4)
+    return std::bit_cast<std::uint32_t>(value);
+  else
+    return std::bit_cast<std::uint64_t>(value);
 }
 template <class T>
 T from_bits(std::uint64_t bits) {
-  if constexpr (sizeof(T) == 4) return std::bit_cast<T>(static_cast<std::uint32_t>(bits));
-  else return std::bit_cast<T>(bits);
+  if constexpr (sizeof(T) == 4)
+    return std::bit_cast<T>(static_cast<std::uint32_t>(bits));
+  else
+    return std::bit_cast<T>(bits);
 }
 
 // A shuffle reads a lane of its own segment of `width` lanes; one that would leave the segment returns the lane's own value.
@@ -127,7 +131,8 @@ template <class T>
 T atomicAdd(T* address, std::type_identity_t<T> value) {
   static_assert(kAtomicInteger<T> || std::is_same_v<T, float> || std::is_same_v<T, double>, "CUDA has no atomicAdd of this type");
   if constexpr (std::is_same_v<T, int>)  // wraps around
-    return update_atomically(address, [value](T old) { return static_cast<int>(static_cast<unsigned>(old) + static_cast<unsigned>(value)); });
+    return update_atomically(address,
+                             [value](T old) { return static_cast<int>(static_cast<unsigned>(old) + static_cast<unsigned>(value)); });
   else
     return update_atomically(address, [value](T old) { return old + value; });
 }

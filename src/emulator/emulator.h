@@ -23,6 +23,9 @@ struct EmulatorOptions {
 /// makes copies land at random) and EPITAXY_EMULATOR_ASYNC (eager, lazy, random). A seed that was not given is drawn and printed.
 EmulatorOptions& emulator_options();
 
+/// The options that these two settings spell; empty ones keep the default. Rejects what it does not know.
+EmulatorOptions parse_emulator_options(const std::string& order, const std::string& async);
+
 /// "order random:7, async lazy": as the environment variables spell it; part of every error message of the emulator.
 std::string describe(const EmulatorOptions& options);
 

@@ -64,9 +64,7 @@ Fiber::~Fiber() {
   if (mapping_) munmap(mapping_, kStackBytes + kPage);
 }
 
-void Fiber::prepare() {
-  context_ = make_fcontext(mapping_ + kPage + kStackBytes - offset_, kStackBytes - offset_, &Fiber::start);
-}
+void Fiber::prepare() { context_ = make_fcontext(mapping_ + kPage + kStackBytes - offset_, kStackBytes - offset_, &Fiber::start); }
 
 void Fiber::restart([[maybe_unused]] Fiber& caller, [[maybe_unused]] void* sync) {
 #if EPITAXY_ASAN

@@ -45,7 +45,8 @@ std::string describe(Site site) {
 }
 
 std::string describe(const Thread& thread) {
-  return text("thread (", thread.index.x, ",", thread.index.y, ",", thread.index.z, ") of block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ")");
+  return text("thread (", thread.index.x, ",", thread.index.y, ",", thread.index.z, ") of block (", blockIdx.x, ",", blockIdx.y, ",",
+              blockIdx.z, ")");
 }
 
 // "deadlock in block (0,0,0) of 64 threads: threads 0-15 wait in __syncthreads at a.cu:7; threads 16-63 have returned; ..."

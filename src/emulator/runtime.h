@@ -28,11 +28,31 @@ inline constexpr int warpSize = 32;
 /// What a thread can wait for together with others.
 enum class Meeting : std::uint8_t {
   none,
-  syncthreads, syncthreads_count, syncthreads_and, syncthreads_or,  // the block
-  syncwarp, shuffle, ballot, all, any, match_any,                   // the lanes of a mask
-  reduce_add, reduce_min, reduce_max, reduce_min_signed, reduce_max_signed, reduce_and, reduce_or, reduce_xor,
-  ldmatrix_x2, ldmatrix_x2_trans, ldmatrix_x4, ldmatrix_x4_trans,   // the whole warp
-  mma_bf16, mma_fp16, mma_tf32,
+  syncthreads,
+  syncthreads_count,
+  syncthreads_and,
+  syncthreads_or,  // the block
+  syncwarp,
+  shuffle,
+  ballot,
+  all,
+  any,
+  match_any,  // the lanes of a mask
+  reduce_add,
+  reduce_min,
+  reduce_max,
+  reduce_min_signed,
+  reduce_max_signed,
+  reduce_and,
+  reduce_or,
+  reduce_xor,
+  ldmatrix_x2,
+  ldmatrix_x2_trans,
+  ldmatrix_x4,
+  ldmatrix_x4_trans,  // the whole warp
+  mma_bf16,
+  mma_fp16,
+  mma_tf32,
 };
 
 /// Waits for every thread of the block; returns the reduction of the predicates that the kind asks for.
@@ -63,7 +83,8 @@ void* dynamic_shared();
 /// A vector access must be aligned to its size, as on a GPU.
 inline void require_aligned(const void* address, std::size_t alignment, const char* what,
                             Site site = {__builtin_FILE(), __builtin_LINE()}) {
-  if (reinterpret_cast<std::uintptr_t>(address) % alignment != 0) [[unlikely]] stop_kernel(what, site);
+  if (reinterpret_cast<std::uintptr_t>(address) % alignment != 0) [[unlikely]]
+    stop_kernel(what, site);
 }
 
 struct LaunchShape {
@@ -78,32 +99,32 @@ struct LaunchShape {
 void run_grid(const LaunchShape& shape, void (*thread)(const void*), const void* closure);
 
 template <class... Parameters, class... Arguments>
-void launch(Stream stream, const char* kernel_name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-            std::size_t dynamic_shared_bytes, Arguments&&... arguments) {
+void launch(Stream stream, const char* kernel_name, void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t dynamic_shared_bytes,
+            Arguments&&... arguments) {
   static_assert(sizeof...(Parameters) == sizeof...(Arguments), "a kernel is launched with exactly its parameters");
   struct Closure {
     void (*kernel)(Parameters...);
     std::tuple<Parameters...> arguments;
   };
   const Closure closure{kernel, std::tuple<Parameters...>{static_cast<Parameters>(std::forward<Arguments>(arguments))...}};
-  run_grid({kernel_name, grid, block, dynamic_shared_bytes, stream.profile},
-           [](const void* memory) {
-             const auto& self = *static_cast<const Closure*>(memory);
-             std::apply(self.kernel, self.arguments);
-           },
-           &closure);
+  run_grid(
+      {kernel_name, grid, block, dynamic_shared_bytes, stream.profile},
+      [](const void* memory) {
+        const auto& self = *static_cast<const Closure*>(memory);
+        std::apply(self.kernel, self.arguments);
+      },
+      &closure);
 }
 
 }  // namespace epitaxy::emulated
 
 /// EPITAXY_SHARED(float, tile, [32][33]): static shared memory of the block.
-#define EPITAXY_SHARED(type, name, ...)                                                                            \
-  static char epitaxy_key_##name;                                                                                  \
-  using epitaxy_type_##name = type __VA_ARGS__;                                                                    \
-  auto& name = *static_cast<epitaxy_type_##name*>(                                                                 \
-      ::epitaxy::emulated::shared_variable(&epitaxy_key_##name, sizeof(epitaxy_type_##name),                       \
-                                           alignof(epitaxy_type_##name) < 16 ? 16 : alignof(epitaxy_type_##name),  \
-                                           #name, {__FILE__, __LINE__}))
+#define EPITAXY_SHARED(type, name, ...)                                                                                               \
+  static char epitaxy_key_##name;                                                                                                     \
+  using epitaxy_type_##name = type __VA_ARGS__;                                                                                       \
+  auto& name = *static_cast<epitaxy_type_##name*>(::epitaxy::emulated::shared_variable(                                               \
+      &epitaxy_key_##name, sizeof(epitaxy_type_##name), alignof(epitaxy_type_##name) < 16 ? 16 : alignof(epitaxy_type_##name), #name, \
+      {__FILE__, __LINE__}))
 
 /// EPITAXY_DYNAMIC_SHARED(float, memory): a pointer to the launch's dynamic shared memory.
 #define EPITAXY_DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(::epitaxy::emulated::dynamic_shared())

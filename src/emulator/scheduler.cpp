@@ -40,8 +40,8 @@ std::uint64_t Scheduler::random() {  // splitmix64
 void Scheduler::check_shape() const {
   const dim3 g = shape_.grid, b = shape_.block;
   const auto refuse = [&](const auto&... why) {
-    fail("kernel ", shape_.kernel, " cannot be launched: ", why..., "; grid ", g.x, "x", g.y, "x", g.z, ", block ", b.x, "x", b.y, "x", b.z, ", ",
-         shape_.dynamic_shared, " bytes of dynamic shared memory, profile sm_", profile_.compute);
+    fail("kernel ", shape_.kernel, " cannot be launched: ", why..., "; grid ", g.x, "x", g.y, "x", g.z, ", block ", b.x, "x", b.y, "x", b.z,
+         ", ", shape_.dynamic_shared, " bytes of dynamic shared memory, profile sm_", profile_.compute);
   };
   const std::uint64_t threads = static_cast<std::uint64_t>(b.x) * b.y * b.z;
   if (threads == 0) refuse("an empty block");
@@ -93,7 +93,8 @@ void Scheduler::run(const LaunchShape& shape, void (*body)(const void*), const v
           break;
       }
     }
-    if (!message_.empty() || exception_) rewind();
+    if (!message_.empty() || exception_)
+      rewind();
     else if (std::string damage = damaged_allocation(); !damage.empty())
       message_ = text(shape_.kernel, ": ", damage, " [", epitaxy::describe(options_), "]");
     running_ = nullptr;
@@ -270,8 +271,9 @@ void Scheduler::rewind() {
 int Scheduler::meet_block(Meeting kind, bool predicate, Site site) {
   Thread& self = *running_;
   if (arrived_ > 0 && (kind != barrier_kind_ || !same(site, barrier_site_)))
-    stop(text("divergent barrier: ", describe(self), " reached ", name(kind), " at ", describe(site), " while ", describe(*barrier_first_), " waits in ",
-              name(barrier_kind_), " at ", describe(barrier_site_), "; all threads of a block must meet at the same barrier"));
+    stop(text("divergent barrier: ", describe(self), " reached ", name(kind), " at ", describe(site), " while ", describe(*barrier_first_),
+              " waits in ", name(barrier_kind_), " at ", describe(barrier_site_),
+              "; all threads of a block must meet at the same barrier"));
   if (arrived_ == 0) {
     barrier_kind_ = kind;
     barrier_site_ = site;
@@ -284,7 +286,9 @@ int Scheduler::meet_block(Meeting kind, bool predicate, Site site) {
   ++arrived_;
   predicates_ += predicate;
   if (arrived_ == count_) {
-    block_result_ = kind == Meeting::syncthreads_and ? predicates_ == count_ : kind == Meeting::syncthreads_or ? predicates_ > 0 : predicates_;
+    block_result_ = kind == Meeting::syncthreads_and  ? predicates_ == count_
+                    : kind == Meeting::syncthreads_or ? predicates_ > 0
+                                                      : predicates_;
     arrived_ = predicates_ = 0;
     barrier_phase_ = 1 - phase;
     for (int w = 0; w < warp_count_; ++w) make_ready(w, warp(w).present);

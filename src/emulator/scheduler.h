@@ -48,9 +48,9 @@ struct Thread {
 };
 
 struct Warp {
-  unsigned present = 0;  // lanes that the block has
-  unsigned ready = 0;    // lanes that could run now
-  unsigned waiting = 0;  // lanes at a meeting of lanes
+  unsigned present = 0;                      // lanes that the block has
+  unsigned ready = 0;                        // lanes that could run now
+  unsigned waiting = 0;                      // lanes at a meeting of lanes
   std::array<std::uint32_t, 32> meetings{};  // completed __syncwarps by lowest lane
 };
 

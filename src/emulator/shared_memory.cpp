@@ -82,8 +82,8 @@ std::string SharedMemory::damage() const {
       if (arena_[at] == kPoison) continue;
       const bool after = i > 0 && (i == variables_.size() || at - clean < guard_end - at);
       const Variable& near = variables_[after ? i - 1 : i];
-      return text("out of bounds write ", after ? at - near.offset - near.bytes : near.offset - at, " bytes ", after ? "past the end of " : "before ",
-                  near.name, " (", near.bytes, " bytes)");
+      return text("out of bounds write ", after ? at - near.offset - near.bytes : near.offset - at, " bytes ",
+                  after ? "past the end of " : "before ", near.name, " (", near.bytes, " bytes)");
     }
     if (i < variables_.size()) clean = guard_end + variables_[i].bytes;
   }

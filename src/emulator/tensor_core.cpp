@@ -101,8 +101,10 @@ void check_matrix_operand(Scheduler& s, Meeting kind, Site site) {
   const Thread& self = s.running();
   const bool x4 = kind == Meeting::ldmatrix_x4 || kind == Meeting::ldmatrix_x4_trans;
   if (!x4 && self.lane >= 16) return;  // their addresses are not read
-  if (reinterpret_cast<std::uintptr_t>(self.a) % 16 != 0) s.stop(text(describe(self), " at ", describe(site), ": the row address of ldmatrix is not aligned to 16 bytes"));
-  if (!s.shared().holds(self.a, 16)) s.stop(text(describe(self), " at ", describe(site), ": the row address of ldmatrix is not in shared memory"));
+  if (reinterpret_cast<std::uintptr_t>(self.a) % 16 != 0)
+    s.stop(text(describe(self), " at ", describe(site), ": the row address of ldmatrix is not aligned to 16 bytes"));
+  if (!s.shared().holds(self.a, 16))
+    s.stop(text(describe(self), " at ", describe(site), ": the row address of ldmatrix is not in shared memory"));
   tsan_read(self.a, 16);
 }
 

@@ -29,7 +29,8 @@ void exchange(Scheduler& s, int warp, Meeting kind, unsigned mask) {
       for_lanes(mask, [&](int lane) {
         Thread& one = s.thread(warp, lane);
         if (!(mask >> one.source & 1u))
-          s.stop(text(describe(one), " at ", describe(one.site), " reads lane ", one.source, ", which does not take part in the shuffle (mask 0x", std::hex, mask, ")"));
+          s.stop(text(describe(one), " at ", describe(one.site), " reads lane ", one.source,
+                      ", which does not take part in the shuffle (mask 0x", std::hex, mask, ")"));
         one.received = s.thread(warp, one.source).value;
       });
       break;
@@ -45,7 +46,8 @@ void exchange(Scheduler& s, int warp, Meeting kind, unsigned mask) {
     case Meeting::match_any:
       for_lanes(mask, [&](int lane) {
         unsigned same = 0;
-        for_lanes(mask, [&](int other) { same |= static_cast<unsigned>(s.thread(warp, other).value == s.thread(warp, lane).value) << other; });
+        for_lanes(mask,
+                  [&](int other) { same |= static_cast<unsigned>(s.thread(warp, other).value == s.thread(warp, lane).value) << other; });
         s.thread(warp, lane).received = same;
       });
       break;
@@ -68,9 +70,12 @@ std::uint64_t meet_lanes(Meeting kind, unsigned mask, std::uint64_t value, int s
   Thread& self = s.running();
   Warp& warp = s.warp(self.warp);
   const unsigned me = 1u << self.lane;
-  if (!(mask & me)) s.stop(text(describe(self), " calls ", name(kind), " at ", describe(site), " with a mask that leaves itself out (0x", std::hex, mask, ")"));
+  if (!(mask & me))
+    s.stop(text(describe(self), " calls ", name(kind), " at ", describe(site), " with a mask that leaves itself out (0x", std::hex, mask,
+                ")"));
   if (mask & ~warp.present)
-    s.stop(text(describe(self), " calls ", name(kind), " at ", describe(site), " with mask 0x", std::hex, mask, ", but its warp has only lanes 0x", warp.present));
+    s.stop(text(describe(self), " calls ", name(kind), " at ", describe(site), " with mask 0x", std::hex, mask,
+                ", but its warp has only lanes 0x", warp.present));
   self.meeting = kind;
   self.site = site;
   self.mask = mask;
@@ -92,11 +97,13 @@ std::uint64_t meet_lanes(Meeting kind, unsigned mask, std::uint64_t value, int s
       for_lanes(mask, [&](int lane) {
         const Thread& other = s.thread(self.warp, lane);
         if (other.meeting != kind)
-          s.stop(text("lanes of one warp call different functions with one mask: ", describe(self), " ", name(kind), " at ", describe(site), ", ", describe(other), " ",
-                      name(other.meeting), " at ", describe(other.site)));
+          s.stop(text("lanes of one warp call different functions with one mask: ", describe(self), " ", name(kind), " at ", describe(site),
+                      ", ", describe(other), " ", name(other.meeting), " at ", describe(other.site)));
       });
-      if (kind == Meeting::syncwarp) ++warp.meetings[static_cast<std::size_t>(lowest)];
-      else exchange(s, self.warp, kind, mask);
+      if (kind == Meeting::syncwarp)
+        ++warp.meetings[static_cast<std::size_t>(lowest)];
+      else
+        exchange(s, self.warp, kind, mask);
       warp.waiting &= ~mask;
       s.make_ready(self.warp, mask);
     }
@@ -136,9 +143,9 @@ void* shared_variable(const void* key, std::size_t bytes, std::size_t alignment,
   void* variable = s.shared().variable(key, bytes, alignment, name);
   const std::size_t total = s.shared().static_bytes();
   if (total != before && (total > s.profile().shared_per_block || total + s.shape().dynamic_shared > s.profile().shared_per_block_optin))
-    s.stop(text("static shared variable ", name, " at ", describe(site), " brings the block to ", total, " bytes of static and ", s.shape().dynamic_shared,
-                " of dynamic shared memory; profile sm_", s.profile().compute, " has ", s.profile().shared_per_block, " and ", s.profile().shared_per_block_optin,
-                " in all"));
+    s.stop(text("static shared variable ", name, " at ", describe(site), " brings the block to ", total, " bytes of static and ",
+                s.shape().dynamic_shared, " of dynamic shared memory; profile sm_", s.profile().compute, " has ",
+                s.profile().shared_per_block, " and ", s.profile().shared_per_block_optin, " in all"));
   return variable;
 }
 

@@ -33,8 +33,8 @@ inline constexpr EmulatorOptions random_order(std::uint64_t seed) { return {Emul
 /// Runs a test's body in every order.
 template <class Body>
 void in_every_order(Body body) {
-  for (const EmulatorOptions& options :
-       {kForward, EmulatorOptions{EmulatorOrder::forward, AsyncMode::eager, 1}, kReverse, random_order(1), random_order(2), random_order(3)}) {
+  for (const EmulatorOptions& options : {kForward, EmulatorOptions{EmulatorOrder::forward, AsyncMode::eager, 1}, kReverse, random_order(1),
+                                         random_order(2), random_order(3)}) {
     const Setting setting(options);
     SCOPED_TRACE(describe(options));
     body();

@@ -44,8 +44,8 @@ TEST(Launch, LimitsOfProfiles) {
     const std::size_t most = profile.shared_per_block_optin;
     EXPECT_EQ(launch_error(profile, 1, 1, most), "");
     expect_contains(launch_error(profile, 1, 1, most + 1),
-                    {"kernel count cannot be launched: at most " + std::to_string(most) + " bytes of shared memory", "grid 1x1x1, block 1x1x1",
-                     "profile sm_" + std::to_string(profile.compute)});
+                    {"kernel count cannot be launched: at most " + std::to_string(most) + " bytes of shared memory",
+                     "grid 1x1x1, block 1x1x1", "profile sm_" + std::to_string(profile.compute)});
     expect_contains(launch_error(profile, 1, dim3(32, 33), 4), {"1056 threads in a block, at most 1024"});
     expect_contains(launch_error(profile, 1, dim3(1, 1, 65), 4), {"blockDim.z is at most 64"});
     expect_contains(launch_error(profile, 1, 0, 4), {"an empty block"});
@@ -63,7 +63,8 @@ TEST(Launch, StaticSharedMemoryIsLimited) {
   expect_contains(error_of([] { launch(stream(), "large", large_static_kernel<48 * 1024 + 16>, 1, 32, 0); }),
                   {"large: static shared variable s at launch_test.cpp:", "49168 bytes of static"});
   const Stream small{nullptr, &kProfile120};
-  expect_contains(error_of([&] { launch(small, "large", large_static_kernel<1024>, 1, 32, 99 * 1024); }), {"1024 bytes of static and 101376 of dynamic"});
+  expect_contains(error_of([&] { launch(small, "large", large_static_kernel<1024>, 1, 32, 99 * 1024); }),
+                  {"1024 bytes of static and 101376 of dynamic"});
 }
 
 TEST(Launch, TheBackendsProfileIsTheDefault) {
@@ -76,7 +77,17 @@ TEST(Launch, TheBackendsProfileIsTheDefault) {
   EXPECT_EQ(error_of([&] { launch({}, "count", count_kernel, 1, 1, 100 * 1024, &count, 1, 1); }), "");
 }
 
-TEST(Launch, OptionsAreDescribed) {
+TEST(Launch, OptionsAreReadAndDescribed) {
+  EXPECT_EQ(describe(parse_emulator_options("", "")), describe(kForward));
+  EXPECT_EQ(describe(parse_emulator_options("forward", "eager")), "order forward, async eager");
+  EXPECT_EQ(describe(parse_emulator_options("reverse", "")), "order reverse, async lazy");
+  EXPECT_EQ(describe(parse_emulator_options("random:42", "")), "order random:42, async random");
+  EXPECT_EQ(describe(parse_emulator_options("random:42", "lazy")), "order random:42, async lazy");
+  EXPECT_NE(parse_emulator_options("random", "").seed, parse_emulator_options("random", "").seed);
+  for (const char* wrong : {"backward", "random:", "random:x", "randomly"})
+    expect_contains(error_of([&] { parse_emulator_options(wrong, ""); }), {std::string("EPITAXY_EMULATOR_ORDER=") + wrong});
+  expect_contains(error_of([] { parse_emulator_options("", "sometimes"); }),
+                  {"EPITAXY_EMULATOR_ASYNC=sometimes: one of eager, lazy, random"});
   EXPECT_EQ(describe(kForward), "order forward, async lazy");
   EXPECT_EQ(describe(EmulatorOptions{EmulatorOrder::reverse, AsyncMode::eager, 1}), "order reverse, async eager");
   EXPECT_EQ(describe(random_order(42)), "order random:42, async random");
@@ -188,8 +199,9 @@ void check_vectors() {
   for (int i = 0; i < 32 * N; ++i) x[i] = round<T>(static_cast<float>(i));
   launch(stream(), "vector", vector_kernel<T, N>, 1, 32, 0, y, x, 0);
   for (int i = 0; i < 32 * N; ++i) EXPECT_EQ(to_float(y[i]), 2.0f * to_float(x[i]));
-  expect_contains(error_of([&] { launch(stream(), "vector", vector_kernel<T, N>, 1, 1, 0, y, x, 1); }), {"vector: misaligned load_vector at vector.cuh:"});
-  EXPECT_TRUE((is_aligned<T, N < kVectorWidth<T> ? N : kVectorWidth<T>>(x)));
+  expect_contains(error_of([&] { launch(stream(), "vector", vector_kernel<T, N>, 1, 1, 0, y, x, 1); }),
+                  {"vector: misaligned load_vector at vector.cuh:"});
+  EXPECT_TRUE((is_aligned < T, N < kVectorWidth<T> ? N : kVectorWidth < T >> (x)));
   EXPECT_FALSE((is_aligned<T, 2>(x + 1)));
   backend.free(x);
   backend.free(y);

@@ -76,8 +76,10 @@ __global__ void shared_count_kernel(int* y) {
   EPITAXY_SHARED(int, count, [1]);
   if (threadIdx.x == 0) count[0] = 0;
   __syncthreads();
-  if constexpr (kFixed) atomicAdd(&count[0], 1);
-  else count[0] += 1;
+  if constexpr (kFixed)
+    atomicAdd(&count[0], 1);
+  else
+    count[0] += 1;
   __syncthreads();
   if (threadIdx.x == 0) y[0] = count[0];
 }
@@ -92,8 +94,10 @@ bool run_shared_count() {
 template <bool kFixed>
 __global__ void global_count_kernel(int* y) {
   if (threadIdx.x != 0) return;
-  if constexpr (kFixed) atomicAdd(y, 1);
-  else *y += 1;
+  if constexpr (kFixed)
+    atomicAdd(y, 1);
+  else
+    *y += 1;
 }
 
 template <bool kFixed>

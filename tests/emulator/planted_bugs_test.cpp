@@ -138,7 +138,8 @@ TEST(PlantedBugs, MisalignedFloat4) { expect_stopped_by_sanitizer(run_misaligned
 TEST(PlantedBugs, ShiftBy33) { expect_stopped_by_sanitizer(run_shift<false>, run_shift<true>, "shift exponent 33 is too large"); }
 
 /// Writes out of bounds: guards show them in every build, ASan stops them at once.
-void expect_caught_by_guards(Run bug, Run fixed, [[maybe_unused]] const char* asan_words, [[maybe_unused]] const std::vector<std::string>& words) {
+void expect_caught_by_guards(Run bug, Run fixed, [[maybe_unused]] const char* asan_words,
+                             [[maybe_unused]] const std::vector<std::string>& words) {
   expect_clean(fixed);
 #if EPITAXY_ASAN
   EXPECT_DEATH(bug(), asan_words);

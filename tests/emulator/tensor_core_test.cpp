@@ -70,7 +70,8 @@ __global__ void mma_kernel(float* d, const float* c, const T* a, const T* b) {
 
 __global__ void mma_tf32_kernel(float* d, const float* c, const float* a, const float* b) {
   const unsigned lane = threadIdx.x, g = lane / 4, t = lane % 4;
-  const std::uint32_t ra[4] = {cvt_tf32(a[g * 8 + t]), cvt_tf32(a[(g + 8) * 8 + t]), cvt_tf32(a[g * 8 + t + 4]), cvt_tf32(a[(g + 8) * 8 + t + 4])};
+  const std::uint32_t ra[4] = {cvt_tf32(a[g * 8 + t]), cvt_tf32(a[(g + 8) * 8 + t]), cvt_tf32(a[g * 8 + t + 4]),
+                               cvt_tf32(a[(g + 8) * 8 + t + 4])};
   const std::uint32_t rb[2] = {cvt_tf32(b[g * 8 + t]), cvt_tf32(b[g * 8 + t + 4])};
   float rd[4] = {c[g * 8 + 2 * t], c[g * 8 + 2 * t + 1], c[(g + 8) * 8 + 2 * t], c[(g + 8) * 8 + 2 * t + 1]};
   mma_m16n8k8_tf32(rd, ra, rb);
@@ -82,8 +83,10 @@ __global__ void mma_tf32_kernel(float* d, const float* c, const float* a, const 
 
 template <class T>
 float rounded(float x) {
-  if constexpr (std::is_same_v<T, float>) return round_tf32(x);
-  else return to_float(round<T>(x));
+  if constexpr (std::is_same_v<T, float>)
+    return round_tf32(x);
+  else
+    return to_float(round<T>(x));
 }
 
 template <class T, int kDepth>
@@ -102,7 +105,8 @@ void check_mma(void (*kernel)(float*, const float*, const T*, const T*), bool in
     for (int column = 0; column < 8; ++column) {
       double exact = c[row * 8 + column], size = std::fabs(exact);
       for (int k = 0; k < kDepth; ++k) {
-        const double product = static_cast<double>(rounded<T>(a[row * kDepth + k])) * static_cast<double>(rounded<T>(b[column * kDepth + k]));
+        const double product =
+            static_cast<double>(rounded<T>(a[row * kDepth + k])) * static_cast<double>(rounded<T>(b[column * kDepth + k]));
         exact += product;
         size += std::fabs(product);
       }

@@ -61,8 +61,8 @@ __global__ void shuffle_kernel(T* y, const T* x) {
   const T v = x[t];
   T* const mine = y + t * 8;
   mine[0] = __shfl_sync(0xffffffffu, v, 3);
-  mine[1] = __shfl_sync(0xffffffffu, v, 37);      // modulo the width
-  mine[2] = __shfl_sync(0xffffffffu, v, 1, 8);    // lane 1 of each segment of 8
+  mine[1] = __shfl_sync(0xffffffffu, v, 37);    // modulo the width
+  mine[2] = __shfl_sync(0xffffffffu, v, 1, 8);  // lane 1 of each segment of 8
   mine[3] = __shfl_up_sync(0xffffffffu, v, 2);
   mine[4] = __shfl_up_sync(0xffffffffu, v, 3, 8);
   mine[5] = __shfl_down_sync(0xffffffffu, v, 5);
@@ -108,7 +108,8 @@ __global__ void vote_kernel(unsigned* y) {
   mine[3] = __match_any_sync(0xffffffffu, t % 4);
   mine[4] = __reduce_add_sync(0xffffffffu, t);
   mine[5] = __reduce_max_sync(0xffffffffu, t ^ 5u) * 100 + __reduce_min_sync(0xffffffffu, t + 7);
-  mine[6] = static_cast<unsigned>(__reduce_min_sync(0xffffffffu, static_cast<int>(t) - 9) * 1000 + __reduce_max_sync(0xffffffffu, 3 - static_cast<int>(t)));
+  mine[6] = static_cast<unsigned>(__reduce_min_sync(0xffffffffu, static_cast<int>(t) - 9) * 1000 +
+                                  __reduce_max_sync(0xffffffffu, 3 - static_cast<int>(t)));
   mine[7] = __reduce_and_sync(0xffffffffu, t | 0xf0u) + __reduce_or_sync(0xffffffffu, 1u << t) / 2;
   mine[8] = __reduce_xor_sync(0xffffffffu, t * t);
   // Two halves of the warp at once, each with its own mask.
@@ -251,7 +252,9 @@ TEST(Threads, FailuresNameTheirPlaceAndLeaveTheEmulatorUsable) {
   });
 }
 
-__global__ void lane_order_kernel(int* order, int* count) { order[atomicAdd(count, 1)] = static_cast<int>(threadIdx.x + blockIdx.x * blockDim.x); }
+__global__ void lane_order_kernel(int* order, int* count) {
+  order[atomicAdd(count, 1)] = static_cast<int>(threadIdx.x + blockIdx.x * blockDim.x);
+}
 
 std::vector<int> order_of_threads(const EmulatorOptions& options) {
   const Setting setting(options);
