@@ -104,7 +104,7 @@ def compare(runner, workload, precision, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", type=pathlib.Path, required=True, help="epitaxy_peer, built with -DEPITAXY_BENCH=ON")
+    parser.add_argument("--program", type=lambda name: pathlib.Path(name).resolve(), required=True, help="epitaxy_peer, built with -DEPITAXY_BENCH=ON")
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has torch")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
