@@ -4,6 +4,7 @@
 
 #include <map>
 #include <mutex>
+#include <string>
 
 #include "epitaxy/error.h"
 #include "gpu/check.h"
@@ -96,16 +97,23 @@ Count count_devices() {
   return {0, status};
 }
 
+std::string why_none(cudaError_t status) {
+  if (status == cudaSuccess) return "the driver lists none";
+  int driver = 0;
+  if (status == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess)
+    return driver == 0 ? "no NVIDIA driver is installed"
+                       : text("the driver supports CUDA ", driver / 1000, ".", driver % 1000 / 10, ", this program needs ",
+                              CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10);
+  return text(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
+}
+
 }  // namespace
 
 int cuda_device_count() { return count_devices().devices; }
 
 DeviceBackend& cuda_backend(int index) {
   const auto [devices, status] = count_devices();
-  if (devices == 0)
-    reject("no CUDA device: ", status == cudaSuccess ? "the driver lists none" : cudaGetErrorString(status),
-           status == cudaSuccess ? "" : " (", status == cudaSuccess ? "" : cudaGetErrorName(status), status == cudaSuccess ? "" : ")",
-           "; use --device cpu, or check the driver with nvidia-smi");
+  if (devices == 0) reject("no CUDA device: ", why_none(status), "; use --device cpu, or check the driver with nvidia-smi");
   require(index >= 0 && index < devices, "device cuda:", index, ": this machine has ", devices,
           devices == 1 ? " CUDA device, cuda:0" : " CUDA devices, from cuda:0");
   static std::mutex mutex;
