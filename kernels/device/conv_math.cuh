@@ -23,6 +23,8 @@ class TensorMath {
   static constexpr int kStep = 32 / sizeof(T);   // reduction of one mma: 32 bytes
   static constexpr int kChunk = 16 / sizeof(T);  // elements of an ldmatrix row
   static constexpr int kWarpsDown = A::kOuter / kWarpRows;
+  // Fragments that take single loads (tf32 across the reduction) would be hoisted until registers spill.
+  static constexpr int kUnroll = sizeof(T) == 4 && !A::kAlong ? 1 : A::kDepth / kStep;
   static_assert(kColumnTiles % 2 == 0 && A::kDepth == B::kDepth && A::kDepth % kStep == 0);
 
  public:
@@ -42,7 +44,7 @@ class TensorMath {
   }
 
   __device__ __forceinline__ void add(const T* a_tile, const T* b_tile) {
-#pragma unroll
+#pragma unroll kUnroll
     for (int k = 0; k < A::kDepth; k += kStep) {
       std::uint32_t a[4], b[kColumnTiles][2];
 #pragma unroll
