@@ -98,7 +98,7 @@ void count_electrons(const LatticeOptions& options, const LatticeCell& cell, std
 
 void check_lattice(const LatticeOptions& o) {
   const auto in = [](double value, double low, double high) { return value >= low && value <= high; };
-  require(o.count >= 1 && o.count <= 100000000, "lattice: count=", o.count, " is outside 1..10^8");
+  require(o.count >= 1 && o.count <= 10000000, "lattice: count=", o.count, " is outside 1..10^7");
   require(o.size >= 16 && o.size <= 4096, "lattice: size=", o.size, " is outside 16..4096");
   require(o.depth == 8 || o.depth == 16, "lattice: depth=", o.depth, "; it is 8 or 16");
   require(in(o.margin, 0.02, 0.18), "lattice: margin=", o.margin, " is outside 0.02..0.18");

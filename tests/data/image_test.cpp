@@ -151,9 +151,9 @@ TEST(Image, RejectsWhatIsNoImage) {
       mentions(error_of([&] { read_image(folder.write("text.png", "hello, world")); }, Fault::usage), {"text.png", "not a PNG, JPEG"}));
 }
 
-std::string little(std::uint32_t value, int bytes) {
+std::string little(std::uint64_t value, int bytes) {
   std::string out;
-  for (int i = 0; i < bytes; ++i) out += static_cast<char>(value >> (8 * i));
+  for (int i = 0; i < bytes; ++i, value >>= 8) out += static_cast<char>(value & 0xff);
   return out;
 }
 

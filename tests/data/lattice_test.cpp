@@ -245,7 +245,8 @@ TEST(Lattice, VacanciesAndDisplacements) {
     const LatticeCell cell = lattice_cell(holes, i);
     const auto total = [&](const LatticeOptions& options) {
       double sum = 0;
-      for (const auto value : simulate_lattice(options, i, 1).inputs.span<std::uint16_t>()) sum += value / (0.6 * 65535) - cell.background;
+      for (const auto value : values_of<std::uint16_t>(simulate_lattice(options, i, 1).inputs))
+        sum += value / (0.6 * 65535) - cell.background;
       return sum;
     };
     const double full = total(whole), n = 128 * 128 / (cell.spacing * cell.spacing);

@@ -197,6 +197,11 @@ TEST(SourceLattice, IsSplitLikeTheOthers) {
   EXPECT_TRUE(mentions(error_of([] { open_training({.data = "lattice:cuont=3"}); }, Fault::usage), {"'cuont'", "count, size"}));
 }
 
+TEST(Source, TooLittleMemoryIsOneClearError) {
+  const DataOptions huge{.data = "lattice:count=1000000,size=4096", .validation_fraction = 0};  // 13 TB
+  EXPECT_TRUE(mentions(error_of([&] { open_training(huge); }, Fault::failure), {"MiB of memory", "are free", "fewer or smaller"}));
+}
+
 TEST(SourceReal, MnistAndNeu) {
   const std::string mnist = real_data("mnist");
   NEEDS_REAL_DATA(mnist);

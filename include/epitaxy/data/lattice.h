@@ -32,7 +32,7 @@ namespace epitaxy {
 inline constexpr std::array<std::string_view, 5> kLatticeNames{"centred_rectangular", "hexagonal", "oblique", "rectangular", "square"};
 
 struct LatticeOptions {
-  std::int64_t count = 4000;  // 1..10^8
+  std::int64_t count = 4000;  // 1..10^7
   int size = 64;              // pixels along each side, 16..4096
   int depth = 8;              // 8 or 16 bits
   std::uint64_t seed = 1;
