@@ -50,8 +50,8 @@ std::string short_number(double value, int digits) {
   if (size != 0 && (size >= 1e6 || size < 1e-4)) {
     out << std::scientific << std::setprecision(digits - 1) << value;
   } else {
-    const int before = size >= 1 ? static_cast<int>(std::floor(std::log10(size))) + 1 : 1;
-    out << std::fixed << std::setprecision(std::max(0, digits - before)) << value;
+    const int exponent = size > 0 ? static_cast<int>(std::floor(std::log10(size))) : 0;
+    out << std::fixed << std::setprecision(std::max(0, digits - 1 - exponent)) << value;
   }
   return out.str();
 }

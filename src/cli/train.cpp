@@ -83,7 +83,7 @@ void add_train(CLI::App& app) {
       if (setting.kind == Setting::Kind::list)
         one.option->delimiter(',');
       else
-        one.option->expected(1);
+        one.option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     }
     one.option->group(setting.group);
   }

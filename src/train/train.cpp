@@ -1,5 +1,6 @@
 #include "epitaxy/train/train.h"
 
+#include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -213,14 +214,21 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   if (observer.begin) observer.begin(result.config, result.card, parts.train.size(), parts.validation.size());
   FitOptions fitting = fit_options(result.config, observer);
   std::vector<EpochRecord> epochs;
+  auto written = std::chrono::steady_clock::now();
   fitting.on_epoch = [&](const EpochRecord& record) {
     epochs.push_back(record);
-    run.write("metrics.csv", csv_of(epochs, parts.train.task));
+    // Rewritten whole, so not after each of thousands of short epochs.
+    const auto now = std::chrono::steady_clock::now();
+    if (epochs.size() == 1 || now - written >= std::chrono::seconds(1)) {
+      run.write("metrics.csv", csv_of(epochs, parts.train.task));
+      written = now;
+    }
     if (observer.epoch) observer.epoch(record);
   };
   result.history = fit(model, parts.train, parts.validation, result.card.normalisation, fitting);
   if (result.history.best_epoch == 0) fail("interrupted before the first epoch was finished; nothing was kept");
   write_safetensors(run.file("weights.safetensors"), model.weights(), {{"format", "epitaxy"}, {"version", EPITAXY_VERSION}});
+  run.write("metrics.csv", csv_of(epochs, parts.train.task));
   run.write("model.json", result.card.to_json());
   run.write("metrics.json", metrics_of(result, model, parts.train.size()));
   run.keep();

@@ -5,7 +5,7 @@
 
 #include <set>
 
-#include "support/compare.h"
+#include "tests/support/compare.h"
 #include "train/memory_size.h"
 
 namespace epitaxy {

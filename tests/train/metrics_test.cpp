@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "support/compare.h"
+#include "tests/support/compare.h"
 
 namespace epitaxy {
 namespace {

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "support/compare.h"
+#include "tests/support/compare.h"
 
 namespace epitaxy {
 namespace {

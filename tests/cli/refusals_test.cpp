@@ -1,0 +1,145 @@
+// Bad input: one clear line and the right exit code, and nothing left behind.
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/program.h"
+
+namespace epitaxy::test {
+namespace {
+
+using Refusals = Program;
+
+TEST_F(Refusals, CommandLines) {
+  refused({}, 2, {"subcommand"});
+  refused({"trian"}, 2, {});
+  refused({"train", "--epoch", "3"}, 2, {"--epoch"});
+  refused({"train", "--epochs", "many", "--data", "x"}, 2, {"--epochs", "'many'"});
+  refused({"train", "--lr", "-1", "--data", "x"}, 2, {"--lr"});
+  refused({"train"}, 2, {"--data"});
+  refused({"evaluate"}, 2, {"--run"});
+  refused({"plan"}, 2, {"--input"});
+  refused({"plan", "--input", "64xx1", "--classes", "2"}, 2, {"--input"});
+  refused({"train", "--data", "lattice:count=60,size=40", "--model", "alexnet"}, 2, {"alexnet", "crystalnet"});
+  refused({"train", "--data", "lattice:count=60,size=40", "--device", "abacus"}, 2, {"abacus"});
+  refused({"train", "--data", "lattice:count=60,size=40", "--class-weights", "1,2"}, 2, {"2 numbers", "5 classes"});
+  refused({"train", "--data", "lattice:count=60,size=40", "--loss", "huber"}, 2, {"huber", "classification"});
+  refused({"train", "--data", "lattice:colour=red"}, 2, {"colour"});
+  EXPECT_FALSE(fs::exists(in("runs")));
+}
+
+TEST_F(Refusals, ExperimentFiles) {
+  refused({"train", "--config", "missing.yaml"}, 2, {"missing.yaml", "does not exist"});
+  put(in("bad.yaml"), "data: lattice:count=60\nepoch: 3\n");
+  refused({"train", "--config", "bad.yaml"}, 2, {"bad.yaml", "line 2", "'epoch'", "'epochs'"});
+  put(in("broken.yaml"), "data: [a\n");
+  refused({"train", "--config", "broken.yaml"}, 2, {"broken.yaml", "line"});
+}
+
+TEST_F(Refusals, MissingAndEmptyData) {
+  refused({"train", "--data", "nowhere", "--out", "run"}, 2, {"'nowhere'", "does not exist"});
+  fs::create_directories(in("empty"));
+  refused({"train", "--data", "empty", "--out", "run"}, 2, {"'empty'"});
+  fs::create_directories(in("classes/a"));
+  fs::create_directories(in("classes/b"));
+  refused({"train", "--data", "classes", "--out", "run"}, 2, {"classes"});
+  EXPECT_FALSE(fs::exists(in("run")));
+}
+
+TEST_F(Refusals, TruncatedIdx) {
+  done({"simulate", "lattice:count=50,size=40", "--out", "idx"});
+  for (const auto& entry : fs::directory_iterator(in("idx")))
+    if (entry.path().filename().string().find("train-images") == 0) fs::resize_file(entry.path(), fs::file_size(entry.path()) - 100);
+  refused({"train", "--data", "idx", "--out", "run"}, 1, {"train-images"});
+  EXPECT_FALSE(fs::exists(in("run")));
+}
+
+TEST_F(Refusals, TruncatedPngAndMixedSizes) {
+  done({"simulate", "lattice:count=30,size=40", "--format", "png", "--out", "images"});
+  done({"simulate", "lattice:count=30,size=48", "--format", "png", "--out", "large"});
+  fs::path victim;
+  for (const auto& entry : fs::directory_iterator(in("images/train/square"))) victim = entry.path();
+  const std::string good = contents(victim);
+  put(victim, good.substr(0, good.size() / 2));
+  refused({"train", "--data", "images", "--out", "run"}, 1, {victim.filename().string()});
+  fs::copy_file(*fs::directory_iterator(in("large/train/square")), victim, fs::copy_options::overwrite_existing);
+  refused({"train", "--data", "images", "--out", "run"}, 2, {victim.filename().string()});
+  EXPECT_FALSE(fs::exists(in("run")));
+}
+
+TEST_F(Refusals, BrokenTables) {
+  put(in("t.csv"), "x,y\n1.5,2\n2,nan\n3,4\n4,5\n5,6\n6,7\n");
+  refused({"train", "--data", "t.csv", "--target", "y", "--out", "run"}, 1, {"t.csv", "line 3", "'y'"});
+  refused({"train", "--data", "t.csv", "--target", "z", "--out", "run"}, 2, {"'z'"});
+  refused({"train", "--data", "t.csv", "--out", "run"}, 2, {"--target"});
+  put(in("ragged.csv"), "x,y\n1,2\n2\n");
+  refused({"train", "--data", "ragged.csv", "--target", "y", "--out", "run"}, 1, {"ragged.csv", "line 3"});
+}
+
+TEST_F(Refusals, TooLittleMemoryIsForetold) {
+  refused(small_run("run", {"--memory-limit", "1M"}), 1, {"needs", "1.00 MiB", "--memory-limit"});
+  refused({"train", "--data", "lattice:count=2000,size=40", "--batch", "1000", "--model", "resnet18", "--memory-limit", "500M", "--out", "run"}, 1,
+          {"batch 1000 needs", "--batch ", " fits"});
+  EXPECT_FALSE(fs::exists(in("run")));
+}
+
+TEST_F(Refusals, AnExistingRunIsNeverOverwritten) {
+  done(small_run("run"));
+  const std::string before = contents(in("run/weights.safetensors"));
+  refused(small_run("run"), 2, {"'run' exists", "--out"});
+  put(in("file"), "mine");
+  refused(small_run("file"), 2, {"'file' exists"});
+  EXPECT_EQ(contents(in("run/weights.safetensors")), before);
+  EXPECT_EQ(contents(in("file")), "mine");
+}
+
+TEST_F(Refusals, ADivergedLossStopsAndLeavesNothing) {
+  refused(small_run("run", {"--optimizer", "sgd", "--lr", "1e30", "--epochs", "20"}), 1, {"loss became", "--lr"});
+  EXPECT_FALSE(fs::exists(in("run")));
+}
+
+TEST_F(Refusals, DamagedRuns) {
+  done(small_run("run", {"--model", "mlp"}));
+  refused({"evaluate", "--run", "nowhere"}, 2, {"nowhere"});
+  const auto damaged = [&](const std::string& file, const std::string& now, const std::string& says) {
+    const std::string before = contents(in("run/" + file));
+    put(in("run/" + file), now);
+    refused({"evaluate", "--run", "run"}, 1, {file, says});
+    put(in("run/" + file), before);
+  };
+  const std::string weights = contents(in("run/weights.safetensors"));
+  damaged("weights.safetensors", weights.substr(0, weights.size() - 4), "damaged");
+  damaged("weights.safetensors", weights.substr(0, 5), "no safetensors file");
+  std::string renamed = weights;
+  renamed.replace(renamed.find("dense1.bias"), 11, "dense9.bias");
+  damaged("weights.safetensors", renamed, "dense");
+  std::string header = weights;
+  header[0] = '\x7f', header[3] = '\x7f';
+  damaged("weights.safetensors", header, "header claims");
+  const std::string model = contents(in("run/model.json"));
+  damaged("model.json", model.substr(0, model.size() / 2), "damaged");
+  std::string classes = model;
+  classes.replace(classes.find("\"oblique\","), 10, "");
+  damaged("model.json", classes, "5 outputs but 4 names");
+  done({"evaluate", "--run", "run", "--threads", "1"});
+  fs::remove(in("run/weights.safetensors"));
+  refused({"predict", "--run", "run", "x.png"}, 2, {"weights.safetensors is missing"});
+}
+
+TEST_F(Refusals, DataUnlikeTraining) {
+  done({"simulate", "lattice:count=30,size=40", "--format", "png", "--out", "images"});
+  done({"simulate", "lattice:count=30,size=40,depth=16", "--format", "png", "--out", "deep"});
+  done({"simulate", "lattice:count=30,size=48", "--format", "png", "--out", "large"});
+  done({"train", "--data", "images", "--epochs", "1", "--threads", "1", "--device", "cpu", "--model", "mlp", "--out", "run"});
+  const auto first = [&](const std::string& folder) { return fs::directory_iterator(in(folder + "/test/square"))->path().string(); };
+  done({"predict", "--run", "run", first("images")});
+  refused({"predict", "--run", "run", first("deep")}, 2, {"uint16", "uint8", "bit depth"});
+  refused({"predict", "--run", "run", first("large")}, 2, {"[48, 48, 1]", "[40, 40, 1]"});
+  refused({"predict", "--run", "run", first("images"), first("large")}, 2, {"48"});
+  refused({"predict", "--run", "run", "missing.png"}, 2, {"missing.png"});
+  refused({"evaluate", "--run", "run", "--data", "large"}, 2, {"[48, 48, 1]"});
+  // A class that the network does not know.
+  fs::rename(in("images/test/square"), in("images/test/kagome"));
+  refused({"evaluate", "--run", "run", "--data", "images"}, 2, {"kagome"});
+}
+
+}  // namespace
+}  // namespace epitaxy::test
