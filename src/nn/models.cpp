@@ -42,18 +42,22 @@ Model crystalnet(Shape input, std::int64_t outputs) {
   Model model(input, "crystalnet");
   Model::Id x = model.input();
   std::int64_t channels = 16;
-  // Halve the image until it is 7 pixels or less on its shorter side; channels double from 16 to at most 128.
-  for (int stage = 1; stage == 1 || std::min(model.shape(x)[0], model.shape(x)[1]) > 7; ++stage) {
-    const std::string name = "stage" + std::to_string(stage);
+  const auto convolve = [&](const std::string& name) {
     x = model.add(conv3x3(channels, 1, false), x, name + ".conv");
     x = model.add(layers::BatchNorm{}, x, name + ".bn");
     x = model.add(layers::Activate{}, x, name + ".relu");
+  };
+  // Halve the image until it is 8 pixels or less on its shorter side; channels double from 16 to at most 128. Small maps are cheap: the
+  // third stage and those after it convolve twice.
+  for (int stage = 1; stage == 1 || std::min(model.shape(x)[0], model.shape(x)[1]) > 8; ++stage) {
+    const std::string name = "stage" + std::to_string(stage);
+    convolve(name);
+    if (stage >= 3) convolve(name + ".second");
     x = model.add(layers::MaxPool2d{}, x, name + ".pool");
     channels = std::min<std::int64_t>(channels * 2, 128);
   }
-  x = model.add(conv3x3(channels, 1, false), x, "head.conv");
-  x = model.add(layers::BatchNorm{}, x, "head.bn");
-  x = model.add(layers::Activate{}, x, "head.relu");
+  convolve("head");
+  convolve("head.second");
   x = model.add(layers::GlobalAveragePool{}, x, "head.pool");
   model.add(layers::Dense{outputs, Activation::none, true, Initializer::glorot_uniform}, x, "head.dense");
   return model;

@@ -25,7 +25,7 @@ TrainConfig resolve(TrainConfig config, const Dataset& train) {
   const bool images = train.inputs.shape().rank() == 4, classes = train.task == Task::classification;
   if (config.model.empty()) config.model = images ? "crystalnet" : "mlp";
   const bool mlp = config.model == "mlp";
-  if (mlp && config.hidden.empty()) config.hidden = {64, 64};
+  if (mlp && config.hidden.empty()) config.hidden = {128, 128};
   fill(config.normalise, NormaliseKind::standardise);
   fill(config.loss, classes ? LossKind::softmax_cross_entropy : LossKind::mean_squared_error);
   const bool cross_entropy = *config.loss == LossKind::softmax_cross_entropy;
@@ -41,7 +41,7 @@ TrainConfig resolve(TrainConfig config, const Dataset& train) {
   fill(config.batch, 32);
   fill(config.epochs, mlp ? epochs_for(6000, train.size(), *config.batch, 10, 300) : epochs_for(1600, train.size(), *config.batch, 8, 60));
   fill(config.optimizer, OptimizerKind::adamw);
-  fill(config.learning_rate, *config.optimizer == OptimizerKind::sgd ? 0.05 : mlp ? 1e-3 : 3e-3);
+  fill(config.learning_rate, *config.optimizer == OptimizerKind::sgd ? 0.05 : 3e-3);
   fill(config.weight_decay, *config.optimizer == OptimizerKind::adamw ? 0.05 : *config.optimizer == OptimizerKind::sgd ? 5e-4 : 0.0);
   fill(config.clip_norm, 0);
   if (*config.optimizer == OptimizerKind::sgd) {

@@ -127,7 +127,7 @@ std::vector<Setting> model_settings() {
   return {
       one("model", group, "NAME", "crystalnet, resnet18 or mlp; default: crystalnet for images, mlp for tables",
           [](auto& c, const auto& v) { c.model = v; }, [](Config c) { return some(c.model); }),
-      {"hidden", group, "UNITS,...", "mlp: units of the hidden layers; default 64,64", Kind::list,
+      {"hidden", group, "UNITS,...", "mlp: units of the hidden layers; default 128,128", Kind::list,
        [](auto& c, const Values& v) {
          c.hidden.clear();
          for (const auto& units : v) c.hidden.push_back(number_in<std::int64_t>(units, 1, 1 << 20));

@@ -26,7 +26,7 @@ struct TrainConfig {
   Augmentation augmentation;
 
   std::string model;                  // crystalnet, resnet18 or mlp; empty: crystalnet for images, mlp for tables
-  std::vector<std::int64_t> hidden;   // mlp: units of the hidden layers; empty: 64, 64
+  std::vector<std::int64_t> hidden;   // mlp: units of the hidden layers; empty: 128, 128
   std::optional<LossKind> loss;
   std::optional<float> label_smoothing;
   std::string class_weights = "none";  // none, balanced, or one number per class, comma separated
