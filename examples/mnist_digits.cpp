@@ -49,8 +49,8 @@ int main(int argc, char** argv) try {
   fitting.batch = 32;
   fitting.selection = Selection::last;
   fitting.on_epoch = [](const EpochRecord& e) {
-    std::printf("epoch %2d  mse %.4f  mae %.4f  validation mse %.4f  mae %.4f  %.0f images/s\n", e.epoch, e.loss, e.metric, e.validation->loss,
-                e.validation->mae, e.items_per_second);
+    std::printf("epoch %2d  mse %.4f  mae %.4f  validation mse %.4f  mae %.4f  %.0f images/s\n", e.epoch, e.loss, e.metric,
+                e.validation->loss, e.validation->mae, e.items_per_second);
     std::fflush(stdout);
   };
   const History history = fit(model, parts.train, parts.validation, normalisation, fitting);

@@ -52,9 +52,7 @@ struct Numbers {
   }
 
   /// In the order of the model's arrays: dense1.weight [3,2], dense1.bias [3], dense2.weight [1,3], dense2.bias [1].
-  std::vector<double> flat() const {
-    return {w[0][0], w[0][1], w[1][0], w[1][1], w[2][0], w[2][1], b[0], b[1], b[2], v[0], v[1], v[2], c};
-  }
+  std::vector<double> flat() const { return {w[0][0], w[0][1], w[1][0], w[1][1], w[2][0], w[2][1], b[0], b[1], b[2], v[0], v[1], v[2], c}; }
 };
 
 /// Computed by hand for the start above: the first step's loss is (1 + 1) / 2 with gradients
@@ -109,7 +107,8 @@ int main() {
     for (std::size_t i = 0; i < want.size(); ++i) demand(std::fabs(got[i] - want[i]) <= 1e-5, "a weight", step, got[i], want[i]);
     if (step == 1) {
       demand(loss == kFirstLoss, "the loss by hand", step, loss, kFirstLoss);  // all numbers are exact in fp32
-      for (std::size_t i = 0; i < kAfterFirst.size(); ++i) demand(got[i] == kAfterFirst[i], "a weight by hand", step, got[i], kAfterFirst[i]);
+      for (std::size_t i = 0; i < kAfterFirst.size(); ++i)
+        demand(got[i] == kAfterFirst[i], "a weight by hand", step, got[i], kAfterFirst[i]);
     }
     if (step == 2) demand(std::fabs(loss - kSecondLoss) <= 1e-7, "the loss by hand", step, loss, kSecondLoss);
     if (step <= 3 || step % 20 == 0) std::printf("step %4d  loss %.9f\n", step, loss);

@@ -48,8 +48,10 @@ std::string with_interval(double value, const Interval& interval) {
   return short_number(value) + "  [" + short_number(interval.low) + ", " + short_number(interval.high) + "]";
 }
 
-void print(const Json& json, const Evaluation& e, const std::vector<std::string>& class_names, const std::vector<std::string>& target_names) {
-  std::cout << json["split"].get<std::string>() << " part of " << json["data"].get<std::string>() << ": " << e.items << " items; intervals are 95%\n"
+void print(const Json& json, const Evaluation& e, const std::vector<std::string>& class_names,
+           const std::vector<std::string>& target_names) {
+  std::cout << json["split"].get<std::string>() << " part of " << json["data"].get<std::string>() << ": " << e.items
+            << " items; intervals are 95%\n"
             << "loss               " << short_number(e.loss) << '\n';
   if (e.task == Task::classification) {
     std::cout << "accuracy           " << with_interval(e.accuracy, e.accuracy_interval) << '\n'
@@ -58,7 +60,8 @@ void print(const Json& json, const Evaluation& e, const std::vector<std::string>
     std::cout << "mae                " << with_interval(e.mae, e.mae_interval) << '\n'
               << "rmse               " << with_interval(e.rmse, e.rmse_interval) << '\n';
     for (std::size_t t = 0; target_names.size() > 1 && t < target_names.size(); ++t)
-      std::cout << "  " << target_names[t] << ": mae " << short_number(e.target_mae[t]) << ", rmse " << short_number(e.target_rmse[t]) << '\n';
+      std::cout << "  " << target_names[t] << ": mae " << short_number(e.target_mae[t]) << ", rmse " << short_number(e.target_rmse[t])
+                << '\n';
   }
   if (json.contains("duplicates") && json["duplicates"].is_number()) {
     std::cout << "duplicates         " << json["duplicates"] << " items have an identical twin in training";
@@ -109,8 +112,8 @@ void run(const EvaluateCommand& command) {
       json["duplicates"] = twins.size();
       if (!twins.empty() && static_cast<std::int64_t>(twins.size()) < data.size()) {
         const auto rest = others(data.size(), twins);
-        json["without_duplicates"] =
-            Json::parse(to_json(score(rows_of(outputs, rest), subset(data, rest), model->options(), run.card.normalisation, scoring), run.card.target_names));
+        json["without_duplicates"] = Json::parse(to_json(
+            score(rows_of(outputs, rest), subset(data, rest), model->options(), run.card.normalisation, scoring), run.card.target_names));
       }
     } catch (const Error& error) {
       json["duplicates"] = nullptr;
@@ -130,7 +133,8 @@ void add_evaluate(CLI::App& app) {
   CLI::App* evaluate = app.add_subcommand("evaluate", "Measure a trained network on data it was not trained on");
   add_run_options(*evaluate, command->run);
   evaluate->add_option("--data", command->data, "as for train; default: the data the run was trained with")->type_name("PATH");
-  evaluate->add_option("--split", command->split, "train, validation, test, or another part that lies on disk; default test")->type_name("PART");
+  evaluate->add_option("--split", command->split, "train, validation, test, or another part that lies on disk; default test")
+      ->type_name("PART");
   evaluate->add_option("--bootstrap-seed", command->seed, "of the intervals (2000 resamples); default 1")->type_name("N");
   evaluate->add_flag("--json", command->json, "one JSON object");
   evaluate->footer(

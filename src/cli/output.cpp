@@ -10,7 +10,8 @@ namespace epitaxy::cli {
 namespace {
 
 bool looks_numeric(const std::string& text) {
-  return !text.empty() && text.find_first_not_of("0123456789.,+-e%xKMGTiB ") == std::string::npos && text.find_first_of("0123456789") != std::string::npos;
+  return !text.empty() && text.find_first_not_of("0123456789.,+-e%xKMGTiB ") == std::string::npos &&
+         text.find_first_of("0123456789") != std::string::npos;
 }
 
 /// Columns a terminal uses for UTF-8 text without wide characters.

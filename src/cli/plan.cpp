@@ -65,7 +65,8 @@ Planned describe(const PlanCommand& command) {
     classification = outputs > 1;
   }
   const std::string name = command.config.model.empty() ? (input.rank() == 3 ? "crystalnet" : "mlp") : command.config.model;
-  planned.model = name == "mlp" && !command.config.hidden.empty() ? mlp(input, outputs, command.config.hidden) : make_model(name, input, outputs);
+  planned.model =
+      name == "mlp" && !command.config.hidden.empty() ? mlp(input, outputs, command.config.hidden) : make_model(name, input, outputs);
   planned.options.loss = classification ? LossKind::softmax_cross_entropy : LossKind::mean_squared_error;
   planned.options.mean.assign(static_cast<std::size_t>(input[-1]), 0.0f);
   planned.options.scale.assign(static_cast<std::size_t>(input[-1]), 1.0f);
@@ -76,7 +77,8 @@ Planned describe(const PlanCommand& command) {
   return planned;
 }
 
-void print_json(const Planned& planned, const std::vector<PlanRow>& rows, const MemorySummary& memory, std::size_t overhead, std::int64_t batch) {
+void print_json(const Planned& planned, const std::vector<PlanRow>& rows, const MemorySummary& memory, std::size_t overhead,
+                std::int64_t batch) {
   Json json{{"model", planned.model.name()}, {"batch", batch}, {"parameters", planned.model.parameter_count()}, {"layers", Json::array()}};
   for (const auto& row : rows)
     json["layers"].push_back({{"name", row.name},
@@ -87,30 +89,33 @@ void print_json(const Planned& planned, const std::vector<PlanRow>& rows, const 
                               {"forward_flops", row.forward_flops},
                               {"training_flops", row.training_flops},
                               {"bytes", row.bytes}});
-  json["memory"] = {{"parameters", memory.parameters}, {"gradients", memory.gradients}, {"optimizer", memory.optimizer}, {"states", memory.states},
-                    {"arena", memory.arena},           {"slots", memory.slots},         {"total", memory.total()},       {"fixed_overhead", overhead}};
+  json["memory"] = {{"parameters", memory.parameters}, {"gradients", memory.gradients}, {"optimizer", memory.optimizer},
+                    {"states", memory.states},         {"arena", memory.arena},         {"slots", memory.slots},
+                    {"total", memory.total()},         {"fixed_overhead", overhead}};
   std::cout << json.dump() << std::endl;
 }
 
-void print_text(const Planned& planned, const std::vector<PlanRow>& rows, const MemorySummary& memory, std::size_t overhead, std::int64_t batch) {
+void print_text(const Planned& planned, const std::vector<PlanRow>& rows, const MemorySummary& memory, std::size_t overhead,
+                std::int64_t batch) {
   double forward = 0, training = 0, bytes = 0;
   std::vector<std::vector<std::string>> table{{"layer", "kind", "options", "output", "parameters", "MFLOP", "MFLOP train", "MB"}};
   for (const auto& row : rows) {
-    table.push_back({row.name, row.kind, row.details, text(row.output), std::to_string(row.parameters), short_number(row.forward_flops / 1e6),
-                     short_number(row.training_flops / 1e6), short_number(row.bytes / 1e6)});
+    table.push_back({row.name, row.kind, row.details, text(row.output), std::to_string(row.parameters),
+                     short_number(row.forward_flops / 1e6), short_number(row.training_flops / 1e6), short_number(row.bytes / 1e6)});
     forward += row.forward_flops;
     training += row.training_flops;
     bytes += row.bytes;
   }
-  table.push_back({"total", "", "", "", std::to_string(planned.model.parameter_count()), short_number(forward / 1e6), short_number(training / 1e6),
-                   short_number(bytes / 1e6)});
-  std::cout << planned.model.name() << ", batch " << batch << ", " << name(planned.options.precision) << " on " << name(planned.options.device)
-            << (planned.options.training ? ", training\n" : ", prediction\n");
+  table.push_back({"total", "", "", "", std::to_string(planned.model.parameter_count()), short_number(forward / 1e6),
+                   short_number(training / 1e6), short_number(bytes / 1e6)});
+  std::cout << planned.model.name() << ", batch " << batch << ", " << name(planned.options.precision) << " on "
+            << name(planned.options.device) << (planned.options.training ? ", training\n" : ", prediction\n");
   print_table(table);
   const auto part = [](const char* label, std::size_t size) { return label + memory_text(static_cast<double>(size)); };
-  std::cout << part("memory: ", memory.total()) << " (" << part("parameters ", memory.parameters) << ", " << part("gradients ", memory.gradients) << ", "
-            << part("optimizer ", memory.optimizer) << ", " << part("states ", memory.states) << ", " << part("activations and workspace ", memory.arena)
-            << ", " << part("input slots ", memory.slots) << ")\n"
+  std::cout << part("memory: ", memory.total()) << " (" << part("parameters ", memory.parameters) << ", "
+            << part("gradients ", memory.gradients) << ", " << part("optimizer ", memory.optimizer) << ", "
+            << part("states ", memory.states) << ", " << part("activations and workspace ", memory.arena) << ", "
+            << part("input slots ", memory.slots) << ")\n"
             << part("and about ", overhead) << " for the program and its libraries; the data come on top" << std::endl;
 }
 
@@ -133,7 +138,9 @@ void add_plan(CLI::App& app) {
   plan->add_option("--target", command->target, "tables: the target columns")->type_name("COLUMN,...")->delimiter(',');
   plan->add_option("--features", command->features, "tables: the input columns")->type_name("COLUMN,...")->delimiter(',');
   plan->add_option("--input", command->input, "or: shape of one item, HxWxC or a number of features")->type_name("SHAPE");
-  plan->add_option("--classes", command->classes, "with --input: classes, or 1 for one value")->type_name("N")->check(CLI::Range(1, 1 << 24));
+  plan->add_option("--classes", command->classes, "with --input: classes, or 1 for one value")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 24));
   plan->add_option("--dtype", command->dtype, "with --input: uint8, uint16 or fp32 images; default uint8")->type_name("NAME");
   plan->add_option("--batch", command->batch, "items per step; default 32")->type_name("N")->check(CLI::Range(1, 1 << 24));
   plan->add_option("--optimizer", command->optimizer, "sgd, adam or adamw; default adamw")->type_name("NAME");

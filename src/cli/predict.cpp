@@ -33,7 +33,9 @@ struct Predictions {
   std::vector<std::string> names;
   Tensor values;  // [N, outputs]: probabilities or values
   const float* row(std::size_t item) const { return values.as<float>() + static_cast<std::int64_t>(item) * values.dim(1); }
-  std::size_t best(std::size_t item) const { return static_cast<std::size_t>(std::max_element(row(item), row(item) + values.dim(1)) - row(item)); }
+  std::size_t best(std::size_t item) const {
+    return static_cast<std::size_t>(std::max_element(row(item), row(item) + values.dim(1)) - row(item));
+  }
 };
 
 void print_json(const Predictions& p, const ModelCard& card) {
@@ -103,7 +105,9 @@ void add_predict(CLI::App& app) {
   const auto command = std::make_shared<PredictCommand>();
   CLI::App* predict = app.add_subcommand("predict", "Classes and probabilities, or values, of new images or rows");
   add_run_options(*predict, command->run);
-  predict->add_option("FILE", command->files, "image files, folders of images, one IDX file of images, or one CSV table")->required()->type_name("");
+  predict->add_option("FILE", command->files, "image files, folders of images, one IDX file of images, or one CSV table")
+      ->required()
+      ->type_name("");
   predict->add_flag("--json", command->json, "one JSON array");
   predict->add_flag("--csv", command->csv, "comma-separated, with a header");
   predict->footer(

@@ -22,8 +22,8 @@ void Progress::begin(const TrainConfig& config, const ModelCard& card, std::int6
   epochs_ = *config.epochs;
   metric_ = card.task == Task::classification ? "accuracy" : "mae";
   std::cout << card.model.name() << ": " << card.model.parameter_count() << " parameters, input " << card.model.input_shape() << ' '
-            << name(card.input_dtype) << ", " << card.model.output_shape().count() << (card.task == Task::classification ? " classes" : " outputs")
-            << '\n'
+            << name(card.input_dtype) << ", " << card.model.output_shape().count()
+            << (card.task == Task::classification ? " classes" : " outputs") << '\n'
             << "training on " << training_items << " items, validating on " << validation_items << "; " << epochs_ << " epochs, batch "
             << *config.batch << ", " << name(*config.optimizer) << " at " << short_number(*config.learning_rate, 3) << " ("
             << name(*config.schedule) << "), " << config.device << ' ' << name(config.precision) << ", seed " << config.seed << std::endl;
@@ -48,7 +48,8 @@ void Progress::step(const StepReport& r) {
 
 void Progress::epoch(const EpochRecord& r) {
   clear();
-  std::cout << "epoch " << r.epoch << '/' << epochs_ << "  loss " << short_number(r.loss) << "  " << metric_ << ' ' << short_number(r.metric);
+  std::cout << "epoch " << r.epoch << '/' << epochs_ << "  loss " << short_number(r.loss) << "  " << metric_ << ' '
+            << short_number(r.metric);
   if (r.validation)
     std::cout << "  validation loss " << short_number(r.validation->loss) << "  " << metric_ << ' ' << short_number(r.validation->metric());
   std::cout << "  " << short_number(r.items_per_second, 3) << " items/s" << (r.best ? "  *" : "") << std::endl;

@@ -70,7 +70,8 @@ void run(const TrainCommand& command) {
 void add_train(CLI::App& app) {
   const auto command = std::make_shared<TrainCommand>();
   CLI::App* train = app.add_subcommand("train", "Train a network and write a run directory");
-  train->add_option("--config", command->file, "experiment file (YAML): every flag below is a key of it; flags go first")->type_name("FILE");
+  train->add_option("--config", command->file, "experiment file (YAML): every flag below is a key of it; flags go first")
+      ->type_name("FILE");
   for (const auto& setting : settings()) {
     Given& one = command->given.emplace_back();
     one.setting = &setting;

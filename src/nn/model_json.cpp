@@ -32,7 +32,8 @@ Json to_json(const layers::Conv2d& l) {
           {"stride", o.stride},
           {"dilation", o.dilation},
           {"padding", o.padding},
-          {"padding_mode", {kPaddingModes[static_cast<std::size_t>(o.padding_mode[0])], kPaddingModes[static_cast<std::size_t>(o.padding_mode[1])]}},
+          {"padding_mode",
+           {kPaddingModes[static_cast<std::size_t>(o.padding_mode[0])], kPaddingModes[static_cast<std::size_t>(o.padding_mode[1])]}},
           {"groups", o.groups},
           {"activation", std::string(name(o.activation))},
           {"bias", l.bias},
@@ -78,7 +79,10 @@ Pool2dOptions pool_of(const Json& json) {
 
 Layer layer_of(const std::string& kind, const Json& json) {
   if (kind == "conv") {
-    layers::Conv2d l{size_at(json.at("channels")), sizes_at<2>(json.at("kernel")), {}, json.at("bias").get<bool>(),
+    layers::Conv2d l{size_at(json.at("channels")),
+                     sizes_at<2>(json.at("kernel")),
+                     {},
+                     json.at("bias").get<bool>(),
                      choice<Initializer>(json.at("initializer"), kInitializers)};
     l.options.stride = sizes_at<2>(json.at("stride"));
     l.options.dilation = sizes_at<2>(json.at("dilation"));
@@ -93,7 +97,8 @@ Layer layer_of(const std::string& kind, const Json& json) {
     return layers::Dense{size_at(json.at("units")), parse_activation(json.at("activation").get<std::string>()), json.at("bias").get<bool>(),
                          choice<Initializer>(json.at("initializer"), kInitializers)};
   if (kind == "bn") return layers::BatchNorm{json.at("epsilon").get<float>(), json.at("momentum").get<float>()};
-  if (kind == "activation") return layers::Activate{parse_activation(json.at("function").get<std::string>()), json.at("slope").get<float>()};
+  if (kind == "activation")
+    return layers::Activate{parse_activation(json.at("function").get<std::string>()), json.at("slope").get<float>()};
   if (kind == "max_pool") return layers::MaxPool2d{pool_of(json)};
   if (kind == "average_pool") return layers::AveragePool2d{pool_of(json), json.at("exclude_padding").get<bool>()};
   if (kind == "global_average_pool") return layers::GlobalAveragePool{};

@@ -79,7 +79,8 @@ Model resnet18(Shape input, std::int64_t outputs) {
   if (large) x = model.add(layers::MaxPool2d{{{3, 3}, {2, 2}, {1, 1, 1, 1}}}, x, "stem.pool");
   for (int stage = 0; stage < 4; ++stage)
     for (int block = 0; block < 2; ++block)
-      x = basic_block(model, x, 64 << stage, stage > 0 && block == 0 ? 2 : 1, "layer" + std::to_string(stage + 1) + "." + std::to_string(block));
+      x = basic_block(model, x, 64 << stage, stage > 0 && block == 0 ? 2 : 1,
+                      "layer" + std::to_string(stage + 1) + "." + std::to_string(block));
   x = model.add(layers::GlobalAveragePool{}, x, "head.pool");
   model.add(layers::Dense{outputs, Activation::none, true, Initializer::glorot_uniform}, x, "head.dense");
   return model;

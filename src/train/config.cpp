@@ -37,7 +37,8 @@ std::size_t distance(const std::string& a, const std::string& b) {
 
 std::string nearest_key(const std::string& key) {
   const auto& all = settings();
-  return std::min_element(all.begin(), all.end(), [&](const Setting& a, const Setting& b) { return distance(key, a.key) < distance(key, b.key); })
+  return std::min_element(all.begin(), all.end(),
+                          [&](const Setting& a, const Setting& b) { return distance(key, a.key) < distance(key, b.key); })
       ->key;
 }
 
@@ -51,7 +52,8 @@ std::vector<std::string> values_of(const YAML::Node& node, const Setting& settin
     for (std::string part; std::getline(in, part, ',');) parts.push_back(part);
     return parts;
   }
-  if (!node.IsSequence() || setting.kind != Setting::Kind::list) reject(where, ": expected ", setting.kind == Setting::Kind::list ? "a list" : "one value");
+  if (!node.IsSequence() || setting.kind != Setting::Kind::list)
+    reject(where, ": expected ", setting.kind == Setting::Kind::list ? "a list" : "one value");
   std::vector<std::string> values;
   for (const auto& one : node) {
     if (!one.IsScalar()) reject(where, ": a list of plain values is expected");

@@ -99,8 +99,8 @@ std::vector<std::int64_t> confusion_of(std::span<const std::int32_t> truth, std:
   require(truth.size() == predicted.size(), "confusion: ", truth.size(), " true and ", predicted.size(), " predicted classes");
   std::vector<std::int64_t> counts(static_cast<std::size_t>(classes * classes));
   for (std::size_t i = 0; i < truth.size(); ++i) {
-    require(truth[i] >= 0 && truth[i] < classes && predicted[i] >= 0 && predicted[i] < classes, "confusion: item ", i, " has class ", truth[i],
-            ", predicted ", predicted[i], ", of ", classes);
+    require(truth[i] >= 0 && truth[i] < classes && predicted[i] >= 0 && predicted[i] < classes, "confusion: item ", i, " has class ",
+            truth[i], ", predicted ", predicted[i], ", of ", classes);
     ++counts[static_cast<std::size_t>(truth[i] * classes + predicted[i])];
   }
   return counts;
@@ -129,7 +129,8 @@ double balanced_accuracy_of(std::span<const std::int64_t> confusion, std::int64_
 }
 
 std::vector<Interval> bootstrap(std::int64_t items, std::uint64_t seed,
-                                const std::function<std::vector<double>(std::span<const std::int64_t>)>& statistic, int resamples, double level) {
+                                const std::function<std::vector<double>(std::span<const std::int64_t>)>& statistic, int resamples,
+                                double level) {
   require(items >= 1 && resamples >= 2 && level > 0 && level < 1, "bootstrap: needs an item, 2 resamples and a level within 0..1");
   std::vector<std::vector<double>> results;  // [statistic][resample]
   std::vector<std::int64_t> drawn(static_cast<std::size_t>(items));

@@ -30,11 +30,13 @@ TrainConfig resolve(TrainConfig config, const Dataset& train) {
   fill(config.loss, classes ? LossKind::softmax_cross_entropy : LossKind::mean_squared_error);
   const bool cross_entropy = *config.loss == LossKind::softmax_cross_entropy;
   if (classes != cross_entropy)
-    reject("--loss ", name(*config.loss), " does not fit a ", name(train.task), classes ? "; use softmax_cross_entropy" : "; use mean_squared_error, mean_absolute_error, huber or binary_cross_entropy");
+    reject("--loss ", name(*config.loss), " does not fit a ", name(train.task),
+           classes ? "; use softmax_cross_entropy" : "; use mean_squared_error, mean_absolute_error, huber or binary_cross_entropy");
   if (classes) fill(config.label_smoothing, mlp ? 0.0 : 0.1);
   if (!classes) {
     const bool probabilities = *config.loss == LossKind::binary_cross_entropy;
-    if (probabilities && config.standardise_targets.value_or(false)) reject("binary_cross_entropy takes targets in 0..1: leave out standardise-targets");
+    if (probabilities && config.standardise_targets.value_or(false))
+      reject("binary_cross_entropy takes targets in 0..1: leave out standardise-targets");
     fill(config.standardise_targets, !probabilities);
   }
 

@@ -1,10 +1,10 @@
 #include "epitaxy/train/run_directory.h"
 
+#include <sys/stat.h>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sys/stat.h>
 
 #include "epitaxy/train/safetensors.h"
 #include "train/atomic_file.h"
@@ -71,7 +71,8 @@ RunDirectory::RunDirectory(const std::string& out) : path_(out) {
 RunDirectory::~RunDirectory() {
   if (kept_) return;
   std::error_code ignored;
-  for (const char* one : {"config.yaml", "metrics.csv", "metrics.json", "model.json", "weights.safetensors"}) fs::remove(file(one), ignored);
+  for (const char* one : {"config.yaml", "metrics.csv", "metrics.json", "model.json", "weights.safetensors"})
+    fs::remove(file(one), ignored);
   fs::remove(path_, ignored);  // only where nobody else has put something there
 }
 
@@ -95,7 +96,8 @@ std::string ModelCard::to_json() const {
   if (task == Task::classification) json["class_names"] = class_names;
   if (task == Task::regression) json["target_names"] = target_names;
   if (!feature_names.empty()) json["feature_names"] = feature_names;
-  json["normalisation"] = {{"kind", std::string(epitaxy::name(normalisation.kind))}, {"mean", normalisation.mean}, {"scale", normalisation.scale}};
+  json["normalisation"] = {
+      {"kind", std::string(epitaxy::name(normalisation.kind))}, {"mean", normalisation.mean}, {"scale", normalisation.scale}};
   if (!normalisation.target_scale.empty()) {
     json["normalisation"]["target_mean"] = normalisation.target_mean;
     json["normalisation"]["target_scale"] = normalisation.target_scale;
@@ -124,7 +126,8 @@ ModelCard ModelCard::from_json(const std::string& text) {
     normalisation.at("target_mean").get_to(card.normalisation.target_mean);
     normalisation.at("target_scale").get_to(card.normalisation.target_scale);
   }
-  const auto inputs = static_cast<std::size_t>(card.model.input_shape()[-1]), outputs = static_cast<std::size_t>(card.model.output_shape().count());
+  const auto inputs = static_cast<std::size_t>(card.model.input_shape()[-1]),
+             outputs = static_cast<std::size_t>(card.model.output_shape().count());
   const std::size_t names = card.task == Task::classification ? card.class_names.size() : card.target_names.size();
   require(names == outputs, "the model has ", outputs, " outputs but ", names, " names");
   require(card.normalisation.mean.size() == inputs && card.normalisation.scale.size() == inputs, "the normalisation has ",
@@ -132,7 +135,8 @@ ModelCard ModelCard::from_json(const std::string& text) {
   require(card.normalisation.target_mean.size() == card.normalisation.target_scale.size() &&
               (card.normalisation.target_scale.empty() || card.normalisation.target_scale.size() == outputs),
           "the normalisation has ", card.normalisation.target_scale.size(), " target scales for ", outputs, " outputs");
-  require(card.feature_names.empty() || card.feature_names.size() == inputs, card.feature_names.size(), " feature names for ", inputs, " inputs");
+  require(card.feature_names.empty() || card.feature_names.size() == inputs, card.feature_names.size(), " feature names for ", inputs,
+          " inputs");
   return card;
 }
 

@@ -25,8 +25,13 @@ struct TypeName {
   DType dtype;
   const char* name;
 };
-constexpr std::array<TypeName, 7> kTypes{{{DType::fp32, "F32"}, {DType::bf16, "BF16"}, {DType::fp16, "F16"}, {DType::uint8, "U8"},
-                                          {DType::uint16, "U16"}, {DType::int32, "I32"}, {DType::int64, "I64"}}};
+constexpr std::array<TypeName, 7> kTypes{{{DType::fp32, "F32"},
+                                          {DType::bf16, "BF16"},
+                                          {DType::fp16, "F16"},
+                                          {DType::uint8, "U8"},
+                                          {DType::uint16, "U16"},
+                                          {DType::int32, "I32"},
+                                          {DType::int64, "I64"}}};
 
 const char* name_of(DType dtype) {
   return std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& t) { return t.dtype == dtype; })->name;
@@ -66,7 +71,8 @@ Entry entry_of(const std::string& name, const Json& json) {
     bytes *= size;
     shape.push_back(static_cast<std::int64_t>(size));
   }
-  if (bytes != entry.end - entry.begin) fail("'", name, "' of shape ", dims.dump(), " needs ", bytes, " bytes but has ", entry.end - entry.begin);
+  if (bytes != entry.end - entry.begin)
+    fail("'", name, "' of shape ", dims.dump(), " needs ", bytes, " bytes but has ", entry.end - entry.begin);
   entry.spec.shape = Shape(std::span<const std::int64_t>(shape));
   return entry;
 }
@@ -95,7 +101,8 @@ std::vector<Entry> entries_of(const std::string& header, std::uint64_t data_byte
     else if (metadata)
       *metadata = value.get<std::map<std::string, std::string>>();
   }
-  std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   std::uint64_t at = 0;
   for (const auto& entry : entries) {
     if (entry.begin != at) fail("'", entry.name, "' begins at byte ", entry.begin, " instead of ", at);

@@ -17,7 +17,8 @@ template <class T>
 T number(const std::string& text) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) reject("'", text, "' is no ", std::is_floating_point_v<T> ? "number" : "whole number");
+  if (error != std::errc() || end != text.data() + text.size())
+    reject("'", text, "' is no ", std::is_floating_point_v<T> ? "number" : "whole number");
   if constexpr (std::is_floating_point_v<T>)
     if (!std::isfinite(value)) reject("'", text, "' is not finite");
   return value;
@@ -66,10 +67,14 @@ void set_flip(Augmentation& a, const std::string& text) {
 }
 
 /// A setting of one value: `set` receives its text.
-Setting one(std::string key, std::string group, std::string value, std::string help, std::function<void(TrainConfig&, const std::string&)> set,
-            std::function<Values(const TrainConfig&)> get) {
+Setting one(std::string key, std::string group, std::string value, std::string help,
+            std::function<void(TrainConfig&, const std::string&)> set, std::function<Values(const TrainConfig&)> get) {
   const Kind kind = value.empty() ? Kind::toggle : Kind::value;
-  return {std::move(key), std::move(group), std::move(value), std::move(help), kind,
+  return {std::move(key),
+          std::move(group),
+          std::move(value),
+          std::move(help),
+          kind,
           [set = std::move(set)](TrainConfig& c, const Values& v) {
             if (v.size() != 1) reject("takes one value, got ", v.size());
             set(c, v[0]);
@@ -82,38 +87,52 @@ using Config = const TrainConfig&;
 std::vector<Setting> data_settings() {
   const std::string group = "Data";
   return {
-      one("data", group, "PATH", "a folder of IDX files or of image folders, a CSV table, or lattice:count=4000,size=64,...",
+      one(
+          "data", group, "PATH", "a folder of IDX files or of image folders, a CSV table, or lattice:count=4000,size=64,...",
           [](auto& c, const auto& v) { c.data.data = v; }, [](Config c) { return some(c.data.data); }),
       {"target", group, "COLUMN,...", "tables: the target columns", Kind::list, [](auto& c, const Values& v) { c.data.target = v; },
        [](Config c) { return c.data.target; }},
       {"features", group, "COLUMN,...", "tables: the input columns; default: the numeric ones but targets and row numbers", Kind::list,
        [](auto& c, const Values& v) { c.data.features = v; }, [](Config c) { return c.data.features; }},
-      one("group", group, "COLUMN", "tables: rows with one value of this column (a specimen) stay on one side of every split",
+      one(
+          "group", group, "COLUMN", "tables: rows with one value of this column (a specimen) stay on one side of every split",
           [](auto& c, const auto& v) { c.data.group = v; }, [](Config c) { return some(c.data.group); }),
-      one("task", group, "NAME", "classification or regression; default: by the target",
+      one(
+          "task", group, "NAME", "classification or regression; default: by the target",
           [](auto& c, const auto& v) { c.data.task = parse_task(v); }, [](Config c) { return optional_name(c.data.task); }),
-      one("validation-fraction", group, "FRACTION", "of the training part, where the data have no validation part; default 0.1",
+      one(
+          "validation-fraction", group, "FRACTION", "of the training part, where the data have no validation part; default 0.1",
           [](auto& c, const auto& v) { c.data.validation_fraction = number_in(v, 0.0, 0.9); },
           [](Config c) { return Values{shortest(c.data.validation_fraction)}; }),
-      one("validation-tail", group, "", "validation is the last part of training in file order, not a stratified draw",
+      one(
+          "validation-tail", group, "", "validation is the last part of training in file order, not a stratified draw",
           [](auto& c, const auto& v) { c.data.unshuffled_tail = yes_or_no(v); }, [](Config c) { return toggle(c.data.unshuffled_tail); }),
-      one("test-fraction", group, "FRACTION", "set aside where the data have no test part; default 0.2",
+      one(
+          "test-fraction", group, "FRACTION", "set aside where the data have no test part; default 0.2",
           [](auto& c, const auto& v) { c.data.test_fraction = number_in(v, 0.0, 0.9); },
           [](Config c) { return Values{shortest(c.data.test_fraction)}; }),
-      one("split-seed", group, "N", "of the splits, apart from --seed, so that runs of several seeds share their test part; default 1",
+      one(
+          "split-seed", group, "N", "of the splits, apart from --seed, so that runs of several seeds share their test part; default 1",
           [](auto& c, const auto& v) { c.data.seed = number<std::uint64_t>(v); }, [](Config c) { return Values{shortest(c.data.seed)}; }),
-      one("normalise", group, "KIND", "none, minmax or standardise, fitted on the training part; default standardise",
+      one(
+          "normalise", group, "KIND", "none, minmax or standardise, fitted on the training part; default standardise",
           [](auto& c, const auto& v) { c.normalise = parse_normalise(v); }, [](Config c) { return optional_name(c.normalise); }),
-      one("standardise-targets", group, "", "regression: the network sees targets of mean 0 and variance 1; default true",
+      one(
+          "standardise-targets", group, "", "regression: the network sees targets of mean 0 and variance 1; default true",
           [](auto& c, const auto& v) { c.standardise_targets = yes_or_no(v); },
           [](Config c) { return c.standardise_targets ? toggle(*c.standardise_targets) : Values{}; }),
-      one("flip", group, "KIND", "augmentation: none, horizontal, vertical or both; default none",
+      one(
+          "flip", group, "KIND", "augmentation: none, horizontal, vertical or both; default none",
           [](auto& c, const auto& v) { set_flip(c.augmentation, v); }, [](Config c) { return Values{flip_name(c.augmentation)}; }),
-      one("rotate", group, "", "augmentation: turns by 0, 90, 180 or 270 degrees", [](auto& c, const auto& v) { c.augmentation.rotate = yes_or_no(v); },
-          [](Config c) { return toggle(c.augmentation.rotate); }),
-      one("shift", group, "PIXELS", "augmentation: moves by up to this many pixels along each axis; default 0",
-          [](auto& c, const auto& v) { c.augmentation.shift = number_in(v, 0, 4096); }, [](Config c) { return Values{shortest(c.augmentation.shift)}; }),
-      one("shift-fill", group, "KIND", "what a shift uncovers: edge (the border pixel) or wrap (the other side); default edge",
+      one(
+          "rotate", group, "", "augmentation: turns by 0, 90, 180 or 270 degrees",
+          [](auto& c, const auto& v) { c.augmentation.rotate = yes_or_no(v); }, [](Config c) { return toggle(c.augmentation.rotate); }),
+      one(
+          "shift", group, "PIXELS", "augmentation: moves by up to this many pixels along each axis; default 0",
+          [](auto& c, const auto& v) { c.augmentation.shift = number_in(v, 0, 4096); },
+          [](Config c) { return Values{shortest(c.augmentation.shift)}; }),
+      one(
+          "shift-fill", group, "KIND", "what a shift uncovers: edge (the border pixel) or wrap (the other side); default edge",
           [](auto& c, const auto& v) {
             if (v != "edge" && v != "wrap") reject("'", v, "' is neither edge nor wrap");
             c.augmentation.fill = v == "wrap" ? ShiftFill::wrap : ShiftFill::edge;
@@ -125,7 +144,8 @@ std::vector<Setting> data_settings() {
 std::vector<Setting> model_settings() {
   const std::string group = "Model and loss";
   return {
-      one("model", group, "NAME", "crystalnet, resnet18 or mlp; default: crystalnet for images, mlp for tables",
+      one(
+          "model", group, "NAME", "crystalnet, resnet18 or mlp; default: crystalnet for images, mlp for tables",
           [](auto& c, const auto& v) { c.model = v; }, [](Config c) { return some(c.model); }),
       {"hidden", group, "UNITS,...", "mlp: units of the hidden layers; default 128,128", Kind::list,
        [](auto& c, const Values& v) {
@@ -137,12 +157,16 @@ std::vector<Setting> model_settings() {
          for (const auto units : c.hidden) all.push_back(shortest(units));
          return all;
        }},
-      one("loss", group, "NAME",
+      one(
+          "loss", group, "NAME",
           "softmax_cross_entropy (classification), mean_squared_error, mean_absolute_error, huber or binary_cross_entropy (regression)",
           [](auto& c, const auto& v) { c.loss = parse_loss(v); }, [](Config c) { return optional_name(c.loss); }),
-      one("label-smoothing", group, "FRACTION", "classification: share of every target spread over all classes",
-          [](auto& c, const auto& v) { c.label_smoothing = number_in(v, 0.0f, 0.9f); }, [](Config c) { return optional_number(c.label_smoothing); }),
-      one("class-weights", group, "KIND", "none, balanced (rare classes count more), or one number per class: 1,2.5,1",
+      one(
+          "label-smoothing", group, "FRACTION", "classification: share of every target spread over all classes",
+          [](auto& c, const auto& v) { c.label_smoothing = number_in(v, 0.0f, 0.9f); },
+          [](Config c) { return optional_number(c.label_smoothing); }),
+      one(
+          "class-weights", group, "KIND", "none, balanced (rare classes count more), or one number per class: 1,2.5,1",
           [](auto& c, const auto& v) { c.class_weights = v; }, [](Config c) { return some(c.class_weights); }),
   };
 }
@@ -150,33 +174,49 @@ std::vector<Setting> model_settings() {
 std::vector<Setting> training_settings() {
   const std::string group = "Training";
   return {
-      one("epochs", group, "N", "passes over the training part", [](auto& c, const auto& v) { c.epochs = number_in(v, 1, 1000000); },
+      one(
+          "epochs", group, "N", "passes over the training part", [](auto& c, const auto& v) { c.epochs = number_in(v, 1, 1000000); },
           [](Config c) { return optional_number(c.epochs); }),
-      one("batch", group, "N", "items per step", [](auto& c, const auto& v) { c.batch = number_in<std::int64_t>(v, 1, 1 << 24); },
+      one(
+          "batch", group, "N", "items per step", [](auto& c, const auto& v) { c.batch = number_in<std::int64_t>(v, 1, 1 << 24); },
           [](Config c) { return optional_number(c.batch); }),
-      one("lr", group, "RATE", "learning rate", [](auto& c, const auto& v) { c.learning_rate = number_in(v, 0.0f, 1e6f); },
+      one(
+          "lr", group, "RATE", "learning rate", [](auto& c, const auto& v) { c.learning_rate = number_in(v, 0.0f, 1e6f); },
           [](Config c) { return optional_number(c.learning_rate); }),
-      one("optimizer", group, "NAME", "sgd, adam or adamw", [](auto& c, const auto& v) { c.optimizer = parse_optimizer(v); },
+      one(
+          "optimizer", group, "NAME", "sgd, adam or adamw", [](auto& c, const auto& v) { c.optimizer = parse_optimizer(v); },
           [](Config c) { return optional_name(c.optimizer); }),
-      one("weight-decay", group, "RATE", "of weights; biases and normalisation never decay",
-          [](auto& c, const auto& v) { c.weight_decay = number_in(v, 0.0f, 1e6f); }, [](Config c) { return optional_number(c.weight_decay); }),
-      one("momentum", group, "FACTOR", "sgd; default 0.9", [](auto& c, const auto& v) { c.momentum = number_in(v, 0.0f, 1.0f); },
+      one(
+          "weight-decay", group, "RATE", "of weights; biases and normalisation never decay",
+          [](auto& c, const auto& v) { c.weight_decay = number_in(v, 0.0f, 1e6f); },
+          [](Config c) { return optional_number(c.weight_decay); }),
+      one(
+          "momentum", group, "FACTOR", "sgd; default 0.9", [](auto& c, const auto& v) { c.momentum = number_in(v, 0.0f, 1.0f); },
           [](Config c) { return optional_number(c.momentum); }),
-      one("nesterov", group, "", "sgd with Nesterov's momentum", [](auto& c, const auto& v) { c.nesterov = yes_or_no(v); },
+      one(
+          "nesterov", group, "", "sgd with Nesterov's momentum", [](auto& c, const auto& v) { c.nesterov = yes_or_no(v); },
           [](Config c) { return c.nesterov ? toggle(*c.nesterov) : Values{}; }),
-      one("clip-norm", group, "NORM", "clips the gradients' global norm; 0: off", [](auto& c, const auto& v) { c.clip_norm = number_in(v, 0.0f, 1e9f); },
-          [](Config c) { return optional_number(c.clip_norm); }),
-      one("schedule", group, "NAME", "of the learning rate: constant, cosine or step", [](auto& c, const auto& v) { c.schedule = parse_schedule(v); },
-          [](Config c) { return optional_name(c.schedule); }),
-      one("warmup", group, "FRACTION", "cosine: share of all steps over which the learning rate rises; default 0.05",
+      one(
+          "clip-norm", group, "NORM", "clips the gradients' global norm; 0: off",
+          [](auto& c, const auto& v) { c.clip_norm = number_in(v, 0.0f, 1e9f); }, [](Config c) { return optional_number(c.clip_norm); }),
+      one(
+          "schedule", group, "NAME", "of the learning rate: constant, cosine or step",
+          [](auto& c, const auto& v) { c.schedule = parse_schedule(v); }, [](Config c) { return optional_name(c.schedule); }),
+      one(
+          "warmup", group, "FRACTION", "cosine: share of all steps over which the learning rate rises; default 0.05",
           [](auto& c, const auto& v) { c.warmup = number_in(v, 0.0, 0.9); }, [](Config c) { return optional_number(c.warmup); }),
-      one("select", group, "RULE", "the epoch whose weights are kept: best validation loss, best validation metric, or last",
+      one(
+          "select", group, "RULE", "the epoch whose weights are kept: best validation loss, best validation metric, or last",
           [](auto& c, const auto& v) { c.select = parse_selection(v); }, [](Config c) { return optional_name(c.select); }),
-      one("patience", group, "EPOCHS", "stops after so many epochs without a better one; 0: never",
+      one(
+          "patience", group, "EPOCHS", "stops after so many epochs without a better one; 0: never",
           [](auto& c, const auto& v) { c.patience = number_in(v, 0, 1000000); }, [](Config c) { return optional_number(c.patience); }),
-      one("target-loss", group, "LOSS", "stops after an epoch whose training loss is at most this; 0: never",
-          [](auto& c, const auto& v) { c.target_loss = number_in(v, 0.0, 1e30); }, [](Config c) { return Values{shortest(c.target_loss)}; }),
-      one("seed", group, "N", "of weights, order, augmentation and dropout; default 1",
+      one(
+          "target-loss", group, "LOSS", "stops after an epoch whose training loss is at most this; 0: never",
+          [](auto& c, const auto& v) { c.target_loss = number_in(v, 0.0, 1e30); },
+          [](Config c) { return Values{shortest(c.target_loss)}; }),
+      one(
+          "seed", group, "N", "of weights, order, augmentation and dropout; default 1",
           [](auto& c, const auto& v) { c.seed = number<std::uint64_t>(v); }, [](Config c) { return Values{shortest(c.seed)}; }),
   };
 }
@@ -184,15 +224,22 @@ std::vector<Setting> training_settings() {
 std::vector<Setting> machine_settings() {
   const std::string group = "Machine and output";
   return {
-      one("device", group, "NAME", "auto (cuda where there is one), cpu, cuda, cuda:1, ...", [](auto& c, const auto& v) { c.device = v; },
+      one(
+          "device", group, "NAME", "auto (cuda where there is one), cpu, cuda, cuda:1, ...", [](auto& c, const auto& v) { c.device = v; },
           [](Config c) { return some(c.device); }),
-      one("precision", group, "NAME", "fp32, tf32, bf16 or fp16; default fp32", [](auto& c, const auto& v) { c.precision = parse_precision(v); },
+      one(
+          "precision", group, "NAME", "fp32, tf32, bf16 or fp16; default fp32",
+          [](auto& c, const auto& v) { c.precision = parse_precision(v); },
           [](Config c) { return Values{std::string(name(c.precision))}; }),
-      one("threads", group, "N", "CPU threads; 0: all", [](auto& c, const auto& v) { c.threads = number_in(v, 0, 4096); },
+      one(
+          "threads", group, "N", "CPU threads; 0: all", [](auto& c, const auto& v) { c.threads = number_in(v, 0, 4096); },
           [](Config c) { return Values{shortest(c.threads)}; }),
-      one("memory-limit", group, "BYTES", "refuses to start where more is needed: 500M, 4G; 0: what is free",
+      one(
+          "memory-limit", group, "BYTES", "refuses to start where more is needed: 500M, 4G; 0: what is free",
           [](auto& c, const auto& v) { c.memory_limit = parse_memory_size(v); }, [](Config c) { return Values{shortest(c.memory_limit)}; }),
-      one("out", group, "DIR", "run directory; default runs/<n>", [](auto& c, const auto& v) { c.out = v; }, [](Config c) { return some(c.out); }),
+      one(
+          "out", group, "DIR", "run directory; default runs/<n>", [](auto& c, const auto& v) { c.out = v; },
+          [](Config c) { return some(c.out); }),
   };
 }
 
@@ -217,7 +264,8 @@ std::uint64_t parse_memory_size(const std::string& text) {
 const std::vector<Setting>& settings() {
   static const std::vector<Setting> all = [] {
     std::vector<Setting> list;
-    for (auto&& part : {data_settings(), model_settings(), training_settings(), machine_settings()}) list.insert(list.end(), part.begin(), part.end());
+    for (auto&& part : {data_settings(), model_settings(), training_settings(), machine_settings()})
+      list.insert(list.end(), part.begin(), part.end());
     return list;
   }();
   return all;

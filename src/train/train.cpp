@@ -93,7 +93,8 @@ std::string csv_of(const std::vector<EpochRecord>& epochs, Task task) {
   out.precision(9);
   const bool classes = task == Task::classification;
   out << "epoch,step,learning_rate,loss," << (classes ? "accuracy" : "mae") << ",validation_loss,"
-      << (classes ? "validation_accuracy,validation_balanced_accuracy" : "validation_mae,validation_rmse") << ",seconds,items_per_second,best\n";
+      << (classes ? "validation_accuracy,validation_balanced_accuracy" : "validation_mae,validation_rmse")
+      << ",seconds,items_per_second,best\n";
   for (const auto& e : epochs) {
     out << e.epoch << ',' << e.step << ',' << e.learning_rate << ',' << e.loss << ',' << e.metric << ',';
     if (const auto& v = e.validation)
@@ -110,7 +111,8 @@ std::string metrics_of(const TrainResult& result, const CompiledModel& model, st
   const EpochRecord& best = history.epochs[static_cast<std::size_t>(history.best_epoch - 1)];
   Json json{{"epochs", history.epochs.size()}, {"best_epoch", history.best_epoch}, {"steps", history.epochs.back().step}};
   if (!history.stopped.empty()) json["stopped"] = history.stopped;
-  json["training"] = {{"items", training_items}, {"loss", best.loss}, {result.card.task == Task::classification ? "accuracy" : "mae", best.metric}};
+  json["training"] = {
+      {"items", training_items}, {"loss", best.loss}, {result.card.task == Task::classification ? "accuracy" : "mae", best.metric}};
   if (best.validation) json["validation"] = Json::parse(to_json(*best.validation, result.card.target_names));
   double seconds = 0;
   for (const auto& e : history.epochs) seconds += e.seconds;
@@ -162,14 +164,17 @@ std::vector<float> class_weights_of(const std::string& text, const Dataset& trai
   std::vector<float> weights;
   if (text == "balanced") {
     for (const auto count : class_counts(train))
-      weights.push_back(count == 0 ? 0.0f : static_cast<float>(static_cast<double>(train.size()) / (static_cast<double>(classes) * static_cast<double>(count))));
+      weights.push_back(
+          count == 0 ? 0.0f
+                     : static_cast<float>(static_cast<double>(train.size()) / (static_cast<double>(classes) * static_cast<double>(count))));
     return weights;
   }
   std::istringstream in(text);
   for (std::string part; std::getline(in, part, ',');) {
     std::istringstream one(part);
     float weight = 0;
-    if (!(one >> weight) || !(one >> std::ws).eof() || !(weight >= 0)) reject("--class-weights '", text, "' is none of: none, balanced, numbers like 1,2.5,1");
+    if (!(one >> weight) || !(one >> std::ws).eof() || !(weight >= 0))
+      reject("--class-weights '", text, "' is none of: none, balanced, numbers like 1,2.5,1");
     weights.push_back(weight);
   }
   if (weights.size() != classes) reject("--class-weights has ", weights.size(), " numbers but there are ", classes, " classes");
@@ -184,9 +189,10 @@ void check_memory(const Model& model, const CompileOptions& options, std::int64_
   std::int64_t fitting = 1;
   while (2 * fitting < batch) fitting *= 2;
   while (fitting >= 1 && need(fitting) > have) fitting /= 2;
-  fail("training ", model.name(), " at batch ", batch, " needs ", memory_text(static_cast<double>(needed)), " but ", memory_text(static_cast<double>(have)),
-       limit > 0 ? " are allowed (--memory-limit)" : " are free on " + name(options.device),
-       fitting >= 1 ? text("; --batch ", fitting, " fits") : std::string("; not even a batch of 1 fits, take a smaller model or smaller images"));
+  fail("training ", model.name(), " at batch ", batch, " needs ", memory_text(static_cast<double>(needed)), " but ",
+       memory_text(static_cast<double>(have)), limit > 0 ? " are allowed (--memory-limit)" : " are free on " + name(options.device),
+       fitting >= 1 ? text("; --batch ", fitting, " fits")
+                    : std::string("; not even a batch of 1 fits, take a smaller model or smaller images"));
 }
 
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {

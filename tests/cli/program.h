@@ -91,7 +91,8 @@ class Program : public ::testing::Test {
 
   /// Trains for a moment on a few small lattice images, with further arguments.
   std::vector<std::string> small_run(const std::string& out, std::vector<std::string> more = {}) const {
-    std::vector<std::string> all{"train", "--data", "lattice:count=60,size=40", "--epochs", "1", "--threads", "1", "--device", "cpu", "--out", out};
+    std::vector<std::string> all{"train", "--data", "lattice:count=60,size=40", "--epochs", "1", "--threads", "1", "--device", "cpu",
+                                 "--out", out};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }

@@ -76,8 +76,9 @@ TEST_F(Refusals, BrokenTables) {
 
 TEST_F(Refusals, TooLittleMemoryIsForetold) {
   refused(small_run("run", {"--memory-limit", "1M"}), 1, {"needs", "1.00 MiB", "--memory-limit"});
-  refused({"train", "--data", "lattice:count=2000,size=40", "--batch", "1000", "--model", "resnet18", "--memory-limit", "500M", "--out", "run"}, 1,
-          {"batch 1000 needs", "--batch ", " fits"});
+  refused(
+      {"train", "--data", "lattice:count=2000,size=40", "--batch", "1000", "--model", "resnet18", "--memory-limit", "500M", "--out", "run"},
+      1, {"batch 1000 needs", "--batch ", " fits"});
   EXPECT_FALSE(fs::exists(in("run")));
 }
 

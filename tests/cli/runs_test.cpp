@@ -22,12 +22,13 @@ std::set<std::string> names_in(const fs::path& folder) {
 
 TEST_F(Runs, TrainEvaluatePredict) {
   done({"simulate", "lattice:count=100,size=40", "--format", "png", "--out", "images"});
-  const std::string said = done({"train", "--data", "images", "--epochs", "2", "--batch", "16", "--out", "run", "--threads", "1", "--flip", "both",
-                                 "--rotate", "--class-weights", "balanced", "--device", "cpu"});
+  const std::string said = done({"train", "--data", "images", "--epochs", "2", "--batch", "16", "--out", "run", "--threads", "1", "--flip",
+                                 "both", "--rotate", "--class-weights", "balanced", "--device", "cpu"});
   EXPECT_NE(said.find("epoch 2/2"), std::string::npos) << said;
   EXPECT_NE(said.find("validation part: "), std::string::npos) << said;
   EXPECT_EQ(said.find('\r'), std::string::npos);  // no bar where nobody watches
-  EXPECT_EQ(names_in(in("run")), (std::set<std::string>{"config.yaml", "metrics.csv", "metrics.json", "model.json", "weights.safetensors"}));
+  EXPECT_EQ(names_in(in("run")),
+            (std::set<std::string>{"config.yaml", "metrics.csv", "metrics.json", "model.json", "weights.safetensors"}));
 
   const Json metrics = Json::parse(contents(in("run/metrics.json")));
   EXPECT_EQ(metrics["epochs"], 2);
@@ -109,8 +110,8 @@ TEST_F(Runs, TablesGiveValuesInTheUsersUnits) {
     csv += std::to_string(i) + "," + std::to_string(x) + "," + std::to_string(y) + "," + std::to_string(1000 + 200 * x - 100 * y) + "\n";
   }
   put(in("t.csv"), csv);
-  const std::string said = done({"train", "--data", "t.csv", "--target", "strength", "--epochs", "60", "--batch", "16", "--lr", "0.01", "--threads", "1",
-                                 "--device", "cpu", "--out", "run"});
+  const std::string said = done({"train", "--data", "t.csv", "--target", "strength", "--epochs", "60", "--batch", "16", "--lr", "0.01",
+                                 "--threads", "1", "--device", "cpu", "--out", "run"});
   EXPECT_NE(said.find("features: x, y"), std::string::npos) << said;
   const Json result = Json::parse(done({"evaluate", "--run", "run", "--json", "--threads", "1"}));
   EXPECT_LT(result["mae"].get<double>(), 20);  // always answering the mean gives about 110
@@ -136,7 +137,8 @@ TEST_F(Runs, TwinsInTrainingAreCounted) {
 
 TEST_F(Runs, AnInterruptKeepsTheBestEpochSoFar) {
   const pid_t child = start(small_run("run", {"--epochs", "100000", "--model", "mlp", "--hidden", "8"}));
-  for (int i = 0; i < 3000 && contents(in("stdout")).find("epoch 2/") == std::string::npos; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (int i = 0; i < 3000 && contents(in("stdout")).find("epoch 2/") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   ::kill(child, SIGINT);
   const Finished result = finish(child);
   EXPECT_EQ(result.code, 130) << result.err;
@@ -147,7 +149,8 @@ TEST_F(Runs, AnInterruptKeepsTheBestEpochSoFar) {
 
 TEST_F(Runs, AKilledRunLeavesNoHalfFile) {
   const pid_t child = start(small_run("run", {"--epochs", "100000", "--model", "mlp", "--hidden", "8"}));
-  for (int i = 0; i < 3000 && contents(in("stdout")).find("epoch 2/") == std::string::npos; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (int i = 0; i < 3000 && contents(in("stdout")).find("epoch 2/") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   ::kill(child, SIGKILL);
   EXPECT_EQ(finish(child).code, 128 + SIGKILL);
   EXPECT_FALSE(fs::exists(in("run/weights.safetensors")));
@@ -158,7 +161,8 @@ TEST_F(Runs, AKilledRunLeavesNoHalfFile) {
 }
 
 TEST_F(Runs, PlanNamesLayersAndMemory) {
-  const Json plan = Json::parse(done({"plan", "--model", "mlp", "--input", "28x28x1", "--classes", "10", "--batch", "8", "--json", "--device", "cpu"}));
+  const Json plan =
+      Json::parse(done({"plan", "--model", "mlp", "--input", "28x28x1", "--classes", "10", "--batch", "8", "--json", "--device", "cpu"}));
   EXPECT_EQ(plan["parameters"], 784 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10);
   EXPECT_GE(plan["memory"]["parameters"].get<std::int64_t>(), plan["parameters"].get<std::int64_t>() * 4);
   double flops = 0;
@@ -178,8 +182,8 @@ TEST_F(Runs, InfoAndHelp) {
 
 TEST_F(Runs, TheSmallestExampleFromTheCommandLine) {
   const fs::path examples = fs::path(EPITAXY_FIXTURES).parent_path().parent_path().parent_path() / "examples";
-  const std::string said = done({"train", "--config", (examples / "two_three_one.yaml").string(), "--data", (examples / "two_three_one.csv").string(),
-                                 "--threads", "1", "--device", "cpu", "--out", "run"});
+  const std::string said = done({"train", "--config", (examples / "two_three_one.yaml").string(), "--data",
+                                 (examples / "two_three_one.csv").string(), "--threads", "1", "--device", "cpu", "--out", "run"});
   const Json metrics = Json::parse(contents(in("run/metrics.json")));
   EXPECT_EQ(metrics["stopped"], "target");
   EXPECT_LE(metrics["training"]["loss"].get<double>(), 1e-6);

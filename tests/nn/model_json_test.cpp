@@ -57,11 +57,21 @@ TEST(ModelJson, DamagedTextIsOneClearError) {
     text.replace(text.find(from), from.size(), to);
     return text;
   };
-  const std::string cases[] = {
-      "", "{", "[]", "{\"name\":\"x\",\"input\":[],\"layers\":[]}", "{\"name\":\"x\",\"input\":[4],\"layers\":[]}",
-      with("\"dense\"", "\"lstm\""), with("\"units\": 3", "\"units\": 0"), with("\"units\": 3", "\"units\": -3"),
-      with("\"units\": 3", "\"units\": 1e30"), with("\"units\": 3", "\"units\": 99999999999"), with("\"units\": 3", "\"unit\": 3"),
-      with("\"relu\"", "\"rely\""), with("\"he_normal\"", "\"he\""), with("\"dense2\"", "\"dense1\""), with("\"input\"", "\"inputs\"")};
+  const std::string cases[] = {"",
+                               "{",
+                               "[]",
+                               "{\"name\":\"x\",\"input\":[],\"layers\":[]}",
+                               "{\"name\":\"x\",\"input\":[4],\"layers\":[]}",
+                               with("\"dense\"", "\"lstm\""),
+                               with("\"units\": 3", "\"units\": 0"),
+                               with("\"units\": 3", "\"units\": -3"),
+                               with("\"units\": 3", "\"units\": 1e30"),
+                               with("\"units\": 3", "\"units\": 99999999999"),
+                               with("\"units\": 3", "\"unit\": 3"),
+                               with("\"relu\"", "\"rely\""),
+                               with("\"he_normal\"", "\"he\""),
+                               with("\"dense2\"", "\"dense1\""),
+                               with("\"input\"", "\"inputs\"")};
   for (const auto& one : cases) {
     try {
       Model::from_json(one);

@@ -33,12 +33,14 @@ Dataset images(std::int64_t count, Task task = Task::classification) {
 
 TEST(Config, EveryKeyIsRead) {
   TrainConfig c;
-  parse_config("data: folder\ntarget: [yield strength, 'a, b']\nfeatures: c,mn\ngroup: specimen\ntask: regression\nvalidation_fraction: 0.25\n"
-               "validation-tail: true\ntest-fraction: 0\nsplit-seed: 9\nnormalise: minmax\nflip: both\nrotate: yes\nshift: 3\nshift-fill: wrap\n"
-               "model: mlp\nhidden: [8, 4]\nloss: huber\nepochs: 7\nbatch: 16\nlr: 0.5\noptimizer: sgd\nweight-decay: 0.125\nmomentum: 0.5\n"
-               "nesterov: true\nclip-norm: 1\nschedule: step\nselect: metric\npatience: 2\nseed: 18446744073709551615\ndevice: cpu\nprecision: bf16\n"
-               "threads: 1\nmemory-limit: 2G\nout: x\n",
-               "run.yaml", c);
+  parse_config(
+      "data: folder\ntarget: [yield strength, 'a, b']\nfeatures: c,mn\ngroup: specimen\ntask: regression\nvalidation_fraction: 0.25\n"
+      "validation-tail: true\ntest-fraction: 0\nsplit-seed: 9\nnormalise: minmax\nflip: both\nrotate: yes\nshift: 3\nshift-fill: wrap\n"
+      "model: mlp\nhidden: [8, 4]\nloss: huber\nepochs: 7\nbatch: 16\nlr: 0.5\noptimizer: sgd\nweight-decay: 0.125\nmomentum: 0.5\n"
+      "nesterov: true\nclip-norm: 1\nschedule: step\nselect: metric\npatience: 2\nseed: 18446744073709551615\ndevice: cpu\nprecision: "
+      "bf16\n"
+      "threads: 1\nmemory-limit: 2G\nout: x\n",
+      "run.yaml", c);
   EXPECT_EQ(c.data.data, "folder");
   EXPECT_EQ(c.data.target, (std::vector<std::string>{"yield strength", "a, b"}));
   EXPECT_EQ(c.data.features, (std::vector<std::string>{"c", "mn"}));
@@ -83,7 +85,8 @@ TEST(Config, BadValuesNameLineAndKey) {
 
 TEST(Config, WhatIsWrittenIsReadBack) {
   TrainConfig config;
-  parse_config("data: 'a: b #c'\ntarget: ['x, y', \"quote\\\" '\"]\nlr: 0.1\nseed: 3\nflip: vertical\nout: gone\nmemory-limit: 5000\n", "run.yaml", config);
+  parse_config("data: 'a: b #c'\ntarget: ['x, y', \"quote\\\" '\"]\nlr: 0.1\nseed: 3\nflip: vertical\nout: gone\nmemory-limit: 5000\n",
+               "run.yaml", config);
   const TrainConfig effective = resolve(config, images(100));
   const std::string yaml = to_yaml(effective);
   TrainConfig back;

@@ -140,7 +140,8 @@ TEST(Fit, AnInterruptRestoresTheLastGoodEpoch) {
   const History history = fit(model, train, validation, {}, options);
   EXPECT_EQ(history.stopped, "interrupted");
   ASSERT_EQ(history.epochs.size(), 3u);
-  EXPECT_DOUBLE_EQ(evaluate(model, validation, {}, 32).loss, history.epochs[static_cast<std::size_t>(history.best_epoch - 1)].validation->loss);
+  EXPECT_DOUBLE_EQ(evaluate(model, validation, {}, 32).loss,
+                   history.epochs[static_cast<std::size_t>(history.best_epoch - 1)].validation->loss);
 }
 
 TEST(Fit, RepeatsItselfBitForBit) {

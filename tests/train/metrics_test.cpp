@@ -43,7 +43,8 @@ TEST(Metrics, OutputLossesByHand) {
   EXPECT_DOUBLE_EQ(mae[1], 1.75);
   EXPECT_DOUBLE_EQ(huber[0], 0.25);
   EXPECT_DOUBLE_EQ(huber[1], (0.125 + 2.5) / 2);
-  const auto bce = output_loss(LossKind::binary_cross_entropy, test::values(DType::fp32, {2, 1}, {0, -800}), test::values(DType::fp32, {2, 1}, {1, 1}));
+  const auto bce =
+      output_loss(LossKind::binary_cross_entropy, test::values(DType::fp32, {2, 1}, {0, -800}), test::values(DType::fp32, {2, 1}, {1, 1}));
   EXPECT_NEAR(bce[0], std::log(2.0), 1e-12);
   EXPECT_NEAR(bce[1], 800, 1e-9);
   EXPECT_THROW(output_loss(LossKind::huber, y, test::values(DType::fp32, {2, 1}, {0, 0})), Error);
@@ -94,7 +95,8 @@ TEST(Metrics, BootstrapIsReproducibleAndHasTheRightWidth) {
 TEST(Metrics, BootstrapQuantilesOfAKnownSample) {
   // The statistic is a counter 0..100, so its quantiles are known exactly.
   int call = 0;
-  const auto intervals = bootstrap(1, 1, [&](std::span<const std::int64_t>) { return std::vector<double>{static_cast<double>(call++)}; }, 101, 0.9);
+  const auto intervals = bootstrap(
+      1, 1, [&](std::span<const std::int64_t>) { return std::vector<double>{static_cast<double>(call++)}; }, 101, 0.9);
   EXPECT_NEAR(intervals[0].low, 5, 1e-9);
   EXPECT_NEAR(intervals[0].high, 95, 1e-9);
 }

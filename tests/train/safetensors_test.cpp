@@ -17,7 +17,8 @@ namespace fs = std::filesystem;
 class Safetensors : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = fs::path(::testing::TempDir()) / ("safetensors_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+    folder_ =
+        fs::path(::testing::TempDir()) / ("safetensors_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
     fs::remove_all(folder_);
     fs::create_directories(folder_);
     path_ = (folder_ / "w.safetensors").string();
@@ -48,7 +49,8 @@ class Safetensors : public ::testing::Test {
 };
 
 TEST_F(Safetensors, ReadsAFileWrittenByHand) {
-  put(R"({"__metadata__":{"made":"by hand"},"b":{"dtype":"F32","shape":[2,1],"data_offsets":[4,12]},"a":{"dtype":"U16","shape":[2],"data_offsets":[0,4]}}   )", 12);
+  put(R"({"__metadata__":{"made":"by hand"},"b":{"dtype":"F32","shape":[2,1],"data_offsets":[4,12]},"a":{"dtype":"U16","shape":[2],"data_offsets":[0,4]}}   )",
+      12);
   std::map<std::string, std::string> metadata;
   const auto tensors = read_safetensors(path_, &metadata);
   ASSERT_EQ(tensors.size(), 2u);
@@ -64,7 +66,8 @@ TEST_F(Safetensors, RoundTripKeepsEveryBit) {
   std::vector<NamedTensor> tensors;
   std::uint64_t seed = 1;
   for (const DType dtype : {DType::fp32, DType::bf16, DType::fp16, DType::uint8, DType::uint16, DType::int32, DType::int64})
-    tensors.push_back({"x." + std::string(name(dtype)), test::make({dtype, {3, static_cast<std::int64_t>(seed)}}, test::Fill::integers(0, 9), seed++)});
+    tensors.push_back(
+        {"x." + std::string(name(dtype)), test::make({dtype, {3, static_cast<std::int64_t>(seed)}}, test::Fill::integers(0, 9), seed++)});
   tensors.push_back({"empty", Tensor(cpu_backend(), {DType::fp32, {0, 4}})});
   tensors.push_back({"scalar", test::make({DType::fp32, Shape{}}, test::Fill::constant(2), 1)});
   write_safetensors(path_, tensors, {{"k", "v"}});

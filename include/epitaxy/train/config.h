@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "epitaxy/data/source.h"
 #include "epitaxy/data/normalise.h"
+#include "epitaxy/data/source.h"
 #include "epitaxy/train/fit.h"
 
 namespace epitaxy {
@@ -25,8 +25,8 @@ struct TrainConfig {
   std::optional<bool> standardise_targets;
   Augmentation augmentation;
 
-  std::string model;                  // crystalnet, resnet18 or mlp; empty: crystalnet for images, mlp for tables
-  std::vector<std::int64_t> hidden;   // mlp: units of the hidden layers; empty: 128, 128
+  std::string model;                 // crystalnet, resnet18 or mlp; empty: crystalnet for images, mlp for tables
+  std::vector<std::int64_t> hidden;  // mlp: units of the hidden layers; empty: 128, 128
   std::optional<LossKind> loss;
   std::optional<float> label_smoothing;
   std::string class_weights = "none";  // none, balanced, or one number per class, comma separated
@@ -66,7 +66,8 @@ const std::vector<Setting>& settings();
 /// Sets one key; a value that does not fit is rejected, naming `where` ("--lr", "run.yaml line 3: lr").
 void set(TrainConfig& config, const Setting& setting, const std::vector<std::string>& values, const std::string& where);
 
-/// Reads an experiment file into `config`. Rejects unknown keys (naming key, line and the nearest known key), keys given twice and bad values.
+/// Reads an experiment file into `config`. Rejects unknown keys (naming key, line and the nearest known key), keys given twice and bad
+/// values.
 void read_config(const std::string& path, TrainConfig& config);
 /// The same from text; `path` is for messages.
 void parse_config(const std::string& yaml, const std::string& path, TrainConfig& config);

@@ -21,20 +21,20 @@ Selection parse_selection(std::string_view name);
 
 /// After a training step (not every step reports: metrics are read without stalling the device).
 struct StepReport {
-  int epoch = 0;                           // from 1
-  std::int64_t step = 0, steps = 0;        // within the epoch
-  double loss = 0, metric = 0;             // means over the epoch so far
+  int epoch = 0;                                  // from 1
+  std::int64_t step = 0, steps = 0;               // within the epoch
+  double loss = 0, metric = 0;                    // means over the epoch so far
   double items_per_second = 0, seconds_left = 0;  // of the whole training
 };
 
 struct EpochRecord {
-  int epoch = 0;                        // from 1
-  std::int64_t step = 0;                // optimisation steps so far
-  double learning_rate = 0;             // of the epoch's last step
-  double loss = 0, metric = 0;          // training: means over the epoch; metric is accuracy, or mean absolute error in the user's units
+  int epoch = 0;                // from 1
+  std::int64_t step = 0;        // optimisation steps so far
+  double learning_rate = 0;     // of the epoch's last step
+  double loss = 0, metric = 0;  // training: means over the epoch; metric is accuracy, or mean absolute error in the user's units
   std::optional<Evaluation> validation;
   double seconds = 0, items_per_second = 0;  // of training; validation not counted in items_per_second
-  bool best = false;                    // the best so far
+  bool best = false;                         // the best so far
 };
 
 struct FitOptions {
@@ -46,7 +46,7 @@ struct FitOptions {
   Augmentation augmentation;
   Selection selection = Selection::loss;
   double target_loss = 0;  // stops after an epoch whose training loss is at most this; 0: never
-  int patience = 0;  // stops after this many epochs without a better one; 0: never
+  int patience = 0;        // stops after this many epochs without a better one; 0: never
   std::function<void(const StepReport&)> on_step;
   std::function<void(const EpochRecord&)> on_epoch;
   std::function<bool()> should_stop;  // asked after every step
@@ -54,13 +54,13 @@ struct FitOptions {
 
 struct History {
   std::vector<EpochRecord> epochs;
-  int best_epoch = 0;  // whose weights the model holds; 0: none was finished
+  int best_epoch = 0;   // whose weights the model holds; 0: none was finished
   std::string stopped;  // "", "target" (loss reached), "patience" or "interrupted"
   double seconds = 0;
 };
 
-/// Trains `model` on `train`; `validation` may be empty (size 0). Targets are in the user's units: `normalisation` takes them to the network's.
-/// Order, augmentation and learning rate are functions of (seed, epoch, step). Fails when the loss is no longer finite.
+/// Trains `model` on `train`; `validation` may be empty (size 0). Targets are in the user's units: `normalisation` takes them to the
+/// network's. Order, augmentation and learning rate are functions of (seed, epoch, step). Fails when the loss is no longer finite.
 History fit(CompiledModel& model, const Dataset& train, const Dataset& validation, const Normalisation& normalisation,
             const FitOptions& options);
 

@@ -19,8 +19,8 @@ struct TrainObserver {
 };
 
 struct TrainResult {
-  std::string run;      // the run directory
-  TrainConfig config;   // with everything filled in
+  std::string run;     // the run directory
+  TrainConfig config;  // with everything filled in
   ModelCard card;
   History history;
 };
