@@ -36,7 +36,7 @@ std::vector<PlanRow> plan_rows(const Model& model, const CompileOptions& options
 std::size_t fixed_overhead(Device device) {
   // Measured as the growth of resident memory that no plan accounts for: library code that is first touched, threads, allocator.
   // tests/plan/memory_test.cpp holds the sum against the growth.
-  return device.kind == DeviceKind::cuda ? std::size_t{480} << 20 : std::size_t{12} << 20;
+  return device.kind == DeviceKind::cuda ? std::size_t{480} << 20 : std::size_t{4} << 20;
 }
 
 }  // namespace epitaxy
