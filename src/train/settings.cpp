@@ -138,6 +138,9 @@ std::vector<Setting> data_settings() {
             c.augmentation.fill = v == "wrap" ? ShiftFill::wrap : ShiftFill::edge;
           },
           [](Config c) { return Values{c.augmentation.fill == ShiftFill::wrap ? "wrap" : "edge"}; }),
+      one(
+          "targets-invariant", group, "", "regression: allows augmentation, for values that flips, turns and shifts do not change",
+          [](auto& c, const auto& v) { c.targets_invariant = yes_or_no(v); }, [](Config c) { return toggle(c.targets_invariant); }),
   };
 }
 

@@ -208,7 +208,7 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   result.config = resolve(config, parts.train);
   result.config.device = name(device);
   result.config.data.data = absolute(config.data.data);
-  check_augmentation(result.config.augmentation, parts.train);
+  check_augmentation(result.config.augmentation, parts.train, config.targets_invariant);
   result.card = card_of(result.config, parts.train);
   const CompileOptions options = compile_options(result.config, result.card, parts.train);
   check_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()), config.memory_limit);

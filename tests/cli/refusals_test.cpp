@@ -23,7 +23,9 @@ TEST_F(Refusals, CommandLines) {
   refused({"train", "--data", "lattice:count=60,size=40", "--class-weights", "1,2"}, 2, {"2 numbers", "5 classes"});
   refused({"train", "--data", "lattice:count=60,size=40", "--loss", "huber"}, 2, {"huber", "classification"});
   refused({"train", "--data", "lattice:colour=red"}, 2, {"colour"});
+  refused({"train", "--data", "lattice:count=60,size=40", "--task", "regression", "--flip", "both"}, 2, {"target"});
   EXPECT_FALSE(fs::exists(in("runs")));
+  done(small_run("run", {"--task", "regression", "--flip", "both", "--targets-invariant", "--model", "mlp"}));
 }
 
 TEST_F(Refusals, ExperimentFiles) {

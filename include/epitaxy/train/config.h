@@ -24,6 +24,7 @@ struct TrainConfig {
   std::optional<NormaliseKind> normalise;
   std::optional<bool> standardise_targets;
   Augmentation augmentation;
+  bool targets_invariant = false;  // a regression whose values do not change under the augmentation
 
   std::string model;                 // crystalnet, resnet18 or mlp; empty: crystalnet for images, mlp for tables
   std::vector<std::int64_t> hidden;  // mlp: units of the hidden layers; empty: 128, 128
