@@ -123,6 +123,7 @@ void write_part(const LatticeOptions& options, const fs::path& folder, const std
 
 LatticeOptions parse_lattice(std::string_view spec) {
   LatticeOptions options;
+  bool spacing_given = false;
   require(spec == "lattice" || spec.starts_with("lattice:"), "'", spec, "' is not lattice:key=value,...");
   spec.remove_prefix(std::min<std::size_t>(8, spec.size()));
   while (!spec.empty()) {
@@ -131,7 +132,12 @@ LatticeOptions parse_lattice(std::string_view spec) {
     const std::size_t equals = item.find('=');
     if (equals == std::string_view::npos) reject("lattice: '", item, "' is not key=value");
     set_key(options, item.substr(0, equals), item.substr(equals + 1));
+    spacing_given |= item.starts_with("spacing=");
     spec.remove_prefix(std::min(comma + 1, spec.size()));
+  }
+  if (!spacing_given && options.size < 4 * options.spacing_max) {  // a small image keeps several cells
+    options.spacing_max = std::max(3.0, options.size / 4.0);
+    options.spacing_min = std::max(3.0, 0.7 * options.spacing_max);
   }
   check_lattice(options);
   return options;

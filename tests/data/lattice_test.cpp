@@ -279,6 +279,9 @@ TEST(Lattice, OptionsFromText) {
   EXPECT_EQ(options.noise, 0.5);
   for (const char* plain : {"lattice", "lattice:"}) EXPECT_EQ(parse_lattice(plain).count, 4000);
   EXPECT_EQ(parse_lattice("lattice:spacing=8").spacing_max, 8);
+  EXPECT_EQ(parse_lattice("lattice:size=64").spacing_max, 10);
+  EXPECT_EQ(parse_lattice("lattice:size=32").spacing_max, 8);  // the default fits small images
+  EXPECT_EQ(parse_lattice("lattice:size=16").spacing_min, 3);
   for (const char* bad : {"lattice:count", "lattice:count=", "lattice:count=0", "lattice:count=1.5", "lattice:size=8", "lattice:size=1e12",
                           "lattice:depth=12", "lattice:margin=0.3", "lattice:spacing=9-7", "lattice:spacing=2", "lattice:spacing=40",
                           "lattice:noise=-1", "lattice:noise=nan", "lattice:seed=-1", "lattice:,", "latticework"})

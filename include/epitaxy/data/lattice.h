@@ -37,7 +37,7 @@ struct LatticeOptions {
   int depth = 8;              // 8 or 16 bits
   std::uint64_t seed = 1;
   double margin = 0.14;                      // 0.02..0.18
-  double spacing_min = 7, spacing_max = 10;  // pixels, 3..size/4
+  double spacing_min = 7, spacing_max = 10;  // pixels, 3..size/4; parse_lattice shrinks the default for images below 40 pixels
   double thermal = 0.05;                     // 0..0.2 of the spacing
   double vacancies = 0.1;                    // 0..0.5 of the sites
   double blur = 1.0;                         // 0..10 pixels
