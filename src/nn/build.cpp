@@ -85,7 +85,7 @@ class Builder {
   }
 
   ValueId lower(const layers::BatchNorm& layer, const std::vector<ValueId>& x) {
-    const Shape& shape = built_.graph.spec(x[0]).shape;
+    const Shape shape = built_.graph.spec(x[0]).shape;  // a copy: adding values moves them
     const Shape channels{shape[-1]};
     const BatchNormOptions options{layer.epsilon, layer.momentum};
     const ValueId gamma = parameter(), beta = parameter();
