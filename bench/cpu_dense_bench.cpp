@@ -16,8 +16,10 @@ constexpr const char* kPasses[] = {"forward", "input_gradient", "weight_gradient
 Tensor ones(DType dtype, std::int64_t count) {
   Tensor tensor(cpu_backend(), {dtype, {count}});
   for (std::int64_t i = 0; i < count; ++i)
-    if (dtype == DType::fp32) tensor.as<float>()[i] = 1;
-    else tensor.as<BFloat16>()[i] = round<BFloat16>(1.0f);
+    if (dtype == DType::fp32)
+      tensor.as<float>()[i] = 1;
+    else
+      tensor.as<BFloat16>()[i] = round<BFloat16>(1.0f);
   return tensor;
 }
 
@@ -42,8 +44,8 @@ int main(int argc, char** argv) {
   for (const auto& layer : kLayers)
     for (const DType dtype : {DType::fp32, DType::bf16})
       for (const DensePass pass : {DensePass::forward, DensePass::input_gradient, DensePass::weight_gradient}) {
-        const std::string name = text("dense/", kPasses[static_cast<int>(pass)], "/", epitaxy::name(dtype), "/", layer.rows, "x", layer.features, "to",
-                                      layer.outputs, "/cpu");
+        const std::string name = text("dense/", kPasses[static_cast<int>(pass)], "/", epitaxy::name(dtype), "/", layer.rows, "x",
+                                      layer.features, "to", layer.outputs, "/cpu");
         benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { dense_product(state, pass, layer, dtype); })
             ->Unit(benchmark::kMicrosecond)
             ->UseRealTime();

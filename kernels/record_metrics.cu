@@ -13,7 +13,9 @@ __global__ void record_metrics_kernel(RecordMetricsArgs args) {
   row[1] = *args.metric;
 }
 
-void run(const RecordMetricsArgs& args, Stream stream) { launch(stream, "record_metrics", record_metrics_kernel, dim3(1), dim3(1), 0, args); }
+void run(const RecordMetricsArgs& args, Stream stream) {
+  launch(stream, "record_metrics", record_metrics_kernel, dim3(1), dim3(1), 0, args);
+}
 
 }  // namespace
 

@@ -26,8 +26,8 @@ layers::Conv2d block(std::int64_t channels) { return conv3x3(channels, 1, true, 
 
 Workload workload(const std::string& name, float dropout) {
   if (name == "A") {
-    std::vector<Layer> list{block(32), block(32), layers::MaxPool2d{}, block(64), block(64), layers::MaxPool2d{}, layers::Flatten{},
-                            layers::Dense{128, Activation::relu}};
+    std::vector<Layer> list{block(32), block(32),           layers::MaxPool2d{}, block(64),
+                            block(64), layers::MaxPool2d{}, layers::Flatten{},   layers::Dense{128, Activation::relu}};
     if (dropout > 0) list.push_back(layers::Dropout{dropout});
     list.push_back(layers::Dense{7});
     return {sequential({64, 64, 1}, std::move(list), "A"), LossKind::softmax_cross_entropy, 64};
@@ -100,8 +100,9 @@ void compare(const std::map<std::string, std::string>& flags) {
             << ", \"steps\": " << times.size();
   if (!times.empty()) {
     const double median = times[times.size() / 2];
-    std::cout << ", \"step_ms\": " << 1e3 * median << ", \"p10_ms\": " << 1e3 * times[times.size() / 10] << ", \"p90_ms\": "
-              << 1e3 * times[times.size() * 9 / 10] << ", \"samples_per_s\": " << static_cast<double>(work.batch) / median;
+    std::cout << ", \"step_ms\": " << 1e3 * median << ", \"p10_ms\": " << 1e3 * times[times.size() / 10]
+              << ", \"p90_ms\": " << 1e3 * times[times.size() * 9 / 10]
+              << ", \"samples_per_s\": " << static_cast<double>(work.batch) / median;
   }
   std::cout << ", \"peak_mib\": " << static_cast<double>(usage.ru_maxrss) / 1024 << ", \"losses\": [";
   for (std::size_t i = 0; shown > 0 && i < metrics.size(); ++i) std::cout << (i ? ", " : "") << metrics[i].loss;

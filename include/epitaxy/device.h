@@ -30,12 +30,12 @@ struct Host {};       // fast CPU code
 
 /// What a path, tile or split is chosen by: limits and size of one GPU, real or emulated.
 struct DeviceProfile {
-  int compute = 90;                                  // 80, 90, 120, ...: ten times the compute capability
+  int compute = 90;  // 80, 90, 120, ...: ten times the compute capability
   int multiprocessors = 132;
   int max_threads_per_block = 1024;
-  int max_blocks_yz = 65535;                         // gridDim.y and .z; .x goes to 2^31 - 1
-  std::size_t shared_per_block = 48 * 1024;          // static, or dynamic without opt-in
-  std::size_t shared_per_block_optin = 227 * 1024;   // dynamic with opt-in
+  int max_blocks_yz = 65535;                        // gridDim.y and .z; .x goes to 2^31 - 1
+  std::size_t shared_per_block = 48 * 1024;         // static, or dynamic without opt-in
+  std::size_t shared_per_block_optin = 227 * 1024;  // dynamic with opt-in
   bool operator==(const DeviceProfile&) const = default;
 };
 

@@ -108,6 +108,7 @@ DType parse_dtype(std::string_view name);
 
 template <class T>
 constexpr DType dtype_of();
+// clang-format off
 template <> constexpr DType dtype_of<float>() { return DType::fp32; }
 template <> constexpr DType dtype_of<BFloat16>() { return DType::bf16; }
 template <> constexpr DType dtype_of<Half>() { return DType::fp16; }
@@ -115,6 +116,7 @@ template <> constexpr DType dtype_of<std::uint8_t>() { return DType::uint8; }
 template <> constexpr DType dtype_of<std::uint16_t>() { return DType::uint16; }
 template <> constexpr DType dtype_of<std::int32_t>() { return DType::int32; }
 template <> constexpr DType dtype_of<std::int64_t>() { return DType::int64; }
+// clang-format on
 
 /// How arithmetic is done. fp32 is strict; tf32 rounds matrix-product inputs; bf16 and fp16 keep fp32 master weights and accumulation.
 enum class Precision : std::uint8_t { fp32, tf32, bf16, fp16 };

@@ -44,7 +44,8 @@ template <class... Parts>
 /// Rejects bad arguments: require(x.rank() == 4, "pool2d: x must be NHWC, got ", x).
 template <class... Parts>
 void require(bool condition, const Parts&... parts) {
-  if (!condition) [[unlikely]] reject(parts...);
+  if (!condition) [[unlikely]]
+    reject(parts...);
 }
 
 }  // namespace epitaxy

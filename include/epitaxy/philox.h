@@ -19,8 +19,8 @@ EPITAXY_HOST_DEVICE inline Philox4 philox(Philox4 c, std::uint32_t k0, std::uint
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = static_cast<std::uint64_t>(0xD2511F53u) * c.x;
     const std::uint64_t b = static_cast<std::uint64_t>(0xCD9E8D57u) * c.z;
-    c = {static_cast<std::uint32_t>(b >> 32) ^ c.y ^ k0, static_cast<std::uint32_t>(b),
-         static_cast<std::uint32_t>(a >> 32) ^ c.w ^ k1, static_cast<std::uint32_t>(a)};
+    c = {static_cast<std::uint32_t>(b >> 32) ^ c.y ^ k0, static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(a >> 32) ^ c.w ^ k1,
+         static_cast<std::uint32_t>(a)};
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
@@ -28,7 +28,16 @@ EPITAXY_HOST_DEVICE inline Philox4 philox(Philox4 c, std::uint32_t k0, std::uint
 }
 
 /// What a random number is for: the low byte of a stream number, so that two uses never share one.
-enum class RandomPurpose : std::uint32_t { weights = 1, dropout = 2, shuffle = 3, augment = 4, split = 5, simulate = 6, bootstrap = 7, test = 8 };
+enum class RandomPurpose : std::uint32_t {
+  weights = 1,
+  dropout = 2,
+  shuffle = 3,
+  augment = 4,
+  split = 5,
+  simulate = 6,
+  bootstrap = 7,
+  test = 8
+};
 
 /// The four integers of (seed; element block, ordinal and purpose, step). Counter = {block low, block high, ordinal << 8 | purpose, step}.
 EPITAXY_HOST_DEVICE inline Philox4 philox(std::uint64_t seed, std::uint64_t block, std::uint32_t ordinal, RandomPurpose purpose,

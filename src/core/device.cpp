@@ -24,8 +24,7 @@ Device parse_device(std::string_view name) {
   if (name == "cpu") return {DeviceKind::cpu, 0};
   if (name == "emulated") return {DeviceKind::emulated, 0};
   if (name == "cuda") return {DeviceKind::cuda, 0};
-  if (name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
-      name.find_first_not_of("0123456789", 5) == std::string_view::npos)
+  if (name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 && name.find_first_not_of("0123456789", 5) == std::string_view::npos)
     return {DeviceKind::cuda, std::stoi(std::string(name.substr(5)))};
   reject("unknown device '", name, "': one of cpu, cuda, cuda:N");
 }

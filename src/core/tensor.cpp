@@ -26,8 +26,8 @@ Tensor Tensor::reshape(Shape shape) const {
 }
 
 Tensor Tensor::slice(std::int64_t first, std::int64_t count) const {
-  require(spec_.shape.rank() > 0 && first >= 0 && count >= 0 && first + count <= dim(0), "items [", first, ", ", first + count,
-          ") of ", spec_);
+  require(spec_.shape.rank() > 0 && first >= 0 && count >= 0 && first + count <= dim(0), "items [", first, ", ", first + count, ") of ",
+          spec_);
   Tensor result = *this;
   result.data_ = static_cast<std::byte*>(data_) + static_cast<std::size_t>(first * shape().tail().count()) * size_of(dtype());
   result.spec_.shape.set(0, count);

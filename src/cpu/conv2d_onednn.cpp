@@ -65,8 +65,8 @@ std::size_t OnednnConv2d::place(std::size_t bytes) {
   return at;
 }
 
-bool OnednnConv2d::plan(Route& route, DType caller, const Layout& plain, const Layout& used, DType compute, std::int64_t count, bool bordered,
-                        bool to_caller) {
+bool OnednnConv2d::plan(Route& route, DType caller, const Layout& plain, const Layout& used, DType compute, std::int64_t count,
+                        bool bordered, bool to_caller) {
   route.type = caller, route.staged_type = compute, route.count = count, route.bordered = bordered;
   route.staged = bordered || caller != compute;
   if (route.staged) route.staged_at = place(size_of(compute) * static_cast<std::size_t>(count));
@@ -125,8 +125,10 @@ std::unique_ptr<OnednnConv2d> OnednnConv2d::make(Conv2dPass pass, const Conv2dPr
 const void* OnednnConv2d::enter(Route& route, const void* data, std::byte* workspace) {
   if (route.staged) {
     void* to = workspace + route.staged_at;
-    if (route.bordered) wrap(problem_, border_, data, route.type, to, route.staged_type);
-    else cast_forward<Host>({data, to, route.count, route.type, route.staged_type}, {});
+    if (route.bordered)
+      wrap(problem_, border_, data, route.type, to, route.staged_type);
+    else
+      cast_forward<Host>({data, to, route.count, route.type, route.staged_type}, {});
     data = to;
   }
   if (!route.reorder) return data;
@@ -144,8 +146,10 @@ void OnednnConv2d::leave(Route& route, void* result, std::byte* workspace) {
   void* staged = route.staged ? workspace + route.staged_at : result;
   if (route.reorder) route.reorder->run(workspace + route.reordered_at, staged, workspace + scratch_at_);
   if (!route.staged) return;
-  if (route.bordered) unwrap(problem_, border_, static_cast<const float*>(staged), result, route.type);
-  else cast_forward<Host>({staged, result, route.count, route.staged_type, route.type}, {});
+  if (route.bordered)
+    unwrap(problem_, border_, static_cast<const float*>(staged), result, route.type);
+  else
+    cast_forward<Host>({staged, result, route.count, route.staged_type, route.type}, {});
 }
 
 void OnednnConv2d::run(const Conv2dArgs& args, std::byte* workspace) {

@@ -23,9 +23,9 @@ class OnednnConv2d {
   struct Route {
     DType type = DType::fp32;  // the caller's
     DType staged_type = DType::fp32;
-    std::int64_t count = 0;    // elements staged
+    std::int64_t count = 0;  // elements staged
     bool staged = false;
-    bool bordered = false;     // staged with the periodic border
+    bool bordered = false;  // staged with the periodic border
     std::optional<onednn::Reorder> reorder;
     std::size_t staged_at = 0, reordered_at = 0;  // places in the workspace
   };
@@ -33,8 +33,8 @@ class OnednnConv2d {
   OnednnConv2d(Conv2dPass pass, const Conv2dProblem& problem, const onednn::Kernel& kernel, onednn::Direction direction)
       : pass_(pass), problem_(problem), border_(periodic_border(problem)), runner_(kernel, direction) {}
   std::size_t place(std::size_t bytes);
-  bool plan(Route& route, DType caller, const onednn::Layout& plain, const onednn::Layout& used, DType compute, std::int64_t count, bool bordered,
-            bool to_caller);
+  bool plan(Route& route, DType caller, const onednn::Layout& plain, const onednn::Layout& used, DType compute, std::int64_t count,
+            bool bordered, bool to_caller);
   const void* enter(Route& route, const void* data, std::byte* workspace);
   void* result_address(const Route& route, void* result, std::byte* workspace) const;
   void leave(Route& route, void* result, std::byte* workspace);

@@ -23,8 +23,8 @@ namespace {
 
 using Vector = __m512;
 constexpr std::int64_t kLanes = 16, kPlaces = 16;
-constexpr std::int64_t kTiles = 48;   // tiles in a block: a multiple of kRows
-constexpr std::int64_t kRows = 12;    // rows of a product held in registers: 12 x 2 vectors
+constexpr std::int64_t kTiles = 48;  // tiles in a block: a multiple of kRows
+constexpr std::int64_t kRows = 12;   // rows of a product held in registers: 12 x 2 vectors
 
 /// Channels side by side in a panel of transformed filters: 32, or 16 where 32 does not divide them.
 std::int64_t panel_of(std::int64_t channels) { return channels % 32 == 0 ? 32 : 16; }
@@ -113,13 +113,15 @@ struct Outputs {
   Outputs(T* data, const Tiles& tiles, const Tile& tile, std::int64_t channels) {
     for (int i = 0; i < 4; ++i) {
       const std::int64_t row = tile.row + i / 2, column = tile.column + i % 2;
-      pixel[i] = row < tiles.height && column < tiles.width ? data + ((tile.image * tiles.height + row) * tiles.width + column) * channels : nullptr;
+      pixel[i] = row < tiles.height && column < tiles.width ? data + ((tile.image * tiles.height + row) * tiles.width + column) * channels
+                                                            : nullptr;
     }
   }
 };
 
 /// y = A' m A + bias, with ReLU; m [16 places, panels, kTiles, panel] at one tile. Answers whether all is finite.
-bool transform_products(const float* m, std::int64_t channels, std::int64_t panel, const float* bias, bool relu, const Outputs<float>& out) {
+bool transform_products(const float* m, std::int64_t channels, std::int64_t panel, const float* bias, bool relu,
+                        const Outputs<float>& out) {
   const std::int64_t step = kTiles * channels;
   Vector odd = _mm512_setzero_ps();  // 0 * y: NaN where y is not finite
   for (std::int64_t k = 0; k < channels; k += kLanes) {
@@ -216,7 +218,8 @@ void multiply_block(const float* v, const float* u, float* m, std::int64_t tiles
       for (std::int64_t t = 0; t < tiles; t += kRows) {  // rows beyond the last tile hold an older block's numbers and are not read
         const float* left = v + (p * kTiles + t) * inputs;
         float* out = m + (p * outputs + k) * kTiles + t * panel;
-        panel == 32 ? product<kRows, 2, false>(left, inputs, 1, right, out, inputs) : product<kRows, 1, false>(left, inputs, 1, right, out, inputs);
+        panel == 32 ? product<kRows, 2, false>(left, inputs, 1, right, out, inputs)
+                    : product<kRows, 1, false>(left, inputs, 1, right, out, inputs);
       }
     }
 }
@@ -249,7 +252,8 @@ bool WinogradConv2d::suits(Conv2dPass pass, const Conv2dProblem& d) {
   return tiles.count() >= 256 && 4 * tiles.count() * 3 <= tiles.images * tiles.height * tiles.width * 4;
 }
 
-WinogradConv2d::WinogradConv2d(Conv2dPass pass, const Conv2dProblem& problem, int threads) : pass_(pass), problem_(problem), threads_(threads) {}
+WinogradConv2d::WinogradConv2d(Conv2dPass pass, const Conv2dProblem& problem, int threads)
+    : pass_(pass), problem_(problem), threads_(threads) {}
 
 std::size_t WinogradConv2d::thread_floats() const {
   const std::int64_t c = problem_.c, k = problem_.k;
@@ -272,7 +276,8 @@ bool WinogradConv2d::run(const Conv2dArgs& args, float* workspace) const {
 namespace {
 
 Source input_patches(const Conv2dProblem& d, const float* x, const float* zeros) {
-  return {x, zeros, d.h, d.w, d.c, d.padding[0], d.padding[2], {d.padding_mode[0] == PaddingMode::periodic, d.padding_mode[1] == PaddingMode::periodic}};
+  return {x,   zeros,        d.h,          d.w,
+          d.c, d.padding[0], d.padding[2], {d.padding_mode[0] == PaddingMode::periodic, d.padding_mode[1] == PaddingMode::periodic}};
 }
 
 }  // namespace
@@ -282,8 +287,9 @@ bool WinogradConv2d::run_convolution(const Conv2dArgs& args, float* workspace) c
   const bool forward = pass_ == Conv2dPass::forward;
   const std::int64_t inputs = forward ? d.c : d.k, outputs = forward ? d.k : d.c, panel = panel_of(outputs);
   const Tiles tiles = forward ? Tiles{d.n, d.p, d.q} : Tiles{d.n, d.h, d.w};
-  const Source source = forward ? input_patches(d, static_cast<const float*>(args.x), workspace)
-                                : Source{static_cast<const float*>(args.dy), workspace, d.p, d.q, d.k, 2 - d.padding[0], 2 - d.padding[2], {false, false}};
+  const Source source =
+      forward ? input_patches(d, static_cast<const float*>(args.x), workspace)
+              : Source{static_cast<const float*>(args.dy), workspace, d.p, d.q, d.k, 2 - d.padding[0], 2 - d.padding[2], {false, false}};
   float* u = workspace + std::max(d.c, d.k);
   float* scratch = u + kPlaces * d.c * d.k;
   transform_filters(static_cast<const float*>(args.filter), d.k, d.c, !forward, u);
@@ -348,7 +354,8 @@ bool WinogradConv2d::run_filter_gradient(const Conv2dArgs& args, float* workspac
         for (std::int64_t p = 0; p < kPlaces; ++p) {
           const float* from = scratch + (p * d.k + k / panel * panel) * d.c + c * panel + k % panel;
           u[p / 4][p % 4] = _mm512_loadu_ps(from);
-          for (int part = 1; part < threads_; ++part) u[p / 4][p % 4] += _mm512_loadu_ps(from + thread_floats() * static_cast<std::size_t>(part));
+          for (int part = 1; part < threads_; ++part)
+            u[p / 4][p % 4] += _mm512_loadu_ps(from + thread_floats() * static_cast<std::size_t>(part));
         }
         const Vector half = _mm512_set1_ps(0.5f);
         for (int s = 0; s < 4; ++s) {
@@ -375,7 +382,8 @@ bool WinogradConv2d::run_filter_gradient(const Conv2dArgs& args, float* workspac
 #else
 
 bool WinogradConv2d::suits(Conv2dPass, const Conv2dProblem&) { return false; }
-WinogradConv2d::WinogradConv2d(Conv2dPass pass, const Conv2dProblem& problem, int threads) : pass_(pass), problem_(problem), threads_(threads) {}
+WinogradConv2d::WinogradConv2d(Conv2dPass pass, const Conv2dProblem& problem, int threads)
+    : pass_(pass), problem_(problem), threads_(threads) {}
 std::size_t WinogradConv2d::thread_floats() const { return 0; }
 std::size_t WinogradConv2d::workspace_bytes() const { return 0; }
 bool WinogradConv2d::run_convolution(const Conv2dArgs&, float*) const { fail("conv2d: Winograd needs AVX-512"); }

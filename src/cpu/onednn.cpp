@@ -47,8 +47,19 @@ Extents from_zero(Extents dilation) {
 dnnl::convolution_forward::primitive_desc forward(const Convolution& what, const Layout& filter, const Layout& bias) {
   const Extents dilation = from_zero(what.dilation);
 #if DNNL_VERSION_MAJOR >= 3
-  return {engine(),        dnnl::prop_kind::forward_training, kDirect, what.x, filter, bias, what.y, what.stride, dilation,
-          what.padding_begin, what.padding_end, attributes(what.relu), true};
+  return {engine(),
+          dnnl::prop_kind::forward_training,
+          kDirect,
+          what.x,
+          filter,
+          bias,
+          what.y,
+          what.stride,
+          dilation,
+          what.padding_begin,
+          what.padding_end,
+          attributes(what.relu),
+          true};
 #else
   const dnnl::convolution_forward::desc desc =
       what.bias ? dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training, kDirect, what.x, filter, bias, what.y, what.stride,
@@ -63,11 +74,14 @@ dnnl::convolution_backward_data::primitive_desc input_gradient(const Convolution
                                                                const dnnl::convolution_forward::primitive_desc& hint) {
   const Extents dilation = from_zero(what.dilation);
 #if DNNL_VERSION_MAJOR >= 3
-  return {engine(), kDirect, what.x, what.filter, what.y, what.stride, dilation, what.padding_begin, what.padding_end, hint,
-          attributes(false), true};
+  return {engine(),           kDirect,          what.x, what.filter,       what.y, what.stride, dilation,
+          what.padding_begin, what.padding_end, hint,   attributes(false), true};
 #else
   return {{kDirect, what.x, what.filter, what.y, what.stride, dilation, what.padding_begin, what.padding_end},
-          attributes(false), engine(), hint, true};
+          attributes(false),
+          engine(),
+          hint,
+          true};
 #endif
 }
 
@@ -75,11 +89,14 @@ dnnl::convolution_backward_weights::primitive_desc filter_gradient(const Convolu
                                                                    const dnnl::convolution_forward::primitive_desc& hint) {
   const Extents dilation = from_zero(what.dilation);
 #if DNNL_VERSION_MAJOR >= 3
-  return {engine(), kDirect, what.x, what.filter, what.y, what.stride, dilation, what.padding_begin, what.padding_end, hint,
-          attributes(false), true};
+  return {engine(),           kDirect,          what.x, what.filter,       what.y, what.stride, dilation,
+          what.padding_begin, what.padding_end, hint,   attributes(false), true};
 #else
   return {{kDirect, what.x, what.filter, what.y, what.stride, dilation, what.padding_begin, what.padding_end},
-          attributes(false), engine(), hint, true};
+          attributes(false),
+          engine(),
+          hint,
+          true};
 #endif
 }
 
@@ -117,7 +134,8 @@ std::optional<Kernel> convolution(const Convolution& what) {
   try {
     const Layout bias = what.bias ? Layout({extents_of(what.y)[1]}, kFloat, dnnl::memory::format_tag::a) : Layout();
     // A gradient asks for a forward primitive as a hint; its filter has the activations' type.
-    const Layout filter = what.direction == Direction::filter_gradient ? any_layout(extents_of(what.filter), element_of(what.x)) : what.filter;
+    const Layout filter =
+        what.direction == Direction::filter_gradient ? any_layout(extents_of(what.filter), element_of(what.x)) : what.filter;
     const auto hint = forward(what, filter, bias);
     if (!hint) return {};
     Kernel kernel;
@@ -148,8 +166,9 @@ std::optional<Kernel> matmul(const Layout& x, const Layout& filter, const Layout
   try {
     const Layout row = bias ? Layout({1, extents_of(y)[1]}, kFloat, dnnl::memory::format_tag::ab) : Layout();
 #if DNNL_VERSION_MAJOR >= 3
-    const dnnl::matmul::primitive_desc description = bias ? dnnl::matmul::primitive_desc(engine(), x, filter, row, y, attributes(false), true)
-                                                          : dnnl::matmul::primitive_desc(engine(), x, filter, y, attributes(false), true);
+    const dnnl::matmul::primitive_desc description =
+        bias ? dnnl::matmul::primitive_desc(engine(), x, filter, row, y, attributes(false), true)
+             : dnnl::matmul::primitive_desc(engine(), x, filter, y, attributes(false), true);
 #else
     const dnnl::matmul::desc desc = bias ? dnnl::matmul::desc(x, filter, row, y) : dnnl::matmul::desc(x, filter, y);
     const dnnl::matmul::primitive_desc description(desc, attributes(false), engine(), true);
@@ -167,15 +186,9 @@ std::optional<Kernel> matmul(const Layout& x, const Layout& filter, const Layout
 Runner::Runner(Kernel kernel, Direction direction)
     : kernel_(std::move(kernel)), x_(unbound(kernel_.x)), filter_(unbound(kernel_.filter)), y_(unbound(kernel_.y)) {
   switch (direction) {
-    case Direction::forward:
-      arguments_ = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_WEIGHTS, filter_}, {DNNL_ARG_DST, y_}};
-      break;
-    case Direction::input_gradient:
-      arguments_ = {{DNNL_ARG_DIFF_SRC, x_}, {DNNL_ARG_WEIGHTS, filter_}, {DNNL_ARG_DIFF_DST, y_}};
-      break;
-    case Direction::filter_gradient:
-      arguments_ = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_DIFF_WEIGHTS, filter_}, {DNNL_ARG_DIFF_DST, y_}};
-      break;
+    case Direction::forward: arguments_ = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_WEIGHTS, filter_}, {DNNL_ARG_DST, y_}}; break;
+    case Direction::input_gradient: arguments_ = {{DNNL_ARG_DIFF_SRC, x_}, {DNNL_ARG_WEIGHTS, filter_}, {DNNL_ARG_DIFF_DST, y_}}; break;
+    case Direction::filter_gradient: arguments_ = {{DNNL_ARG_SRC, x_}, {DNNL_ARG_DIFF_WEIGHTS, filter_}, {DNNL_ARG_DIFF_DST, y_}}; break;
   }
   if (kernel_.bias.get_size()) arguments_[DNNL_ARG_BIAS] = bias_ = unbound(kernel_.bias);
   if (kernel_.scratch_bytes) {

@@ -101,7 +101,9 @@ class Builder {
     return add_node(batch_norm_apply(options_.training), {x[0], statistics[0], statistics[1], gamma, beta})[0];
   }
 
-  ValueId lower(const layers::Activate& layer, const std::vector<ValueId>& x) { return add_node(activation(layer.kind, layer.slope), x)[0]; }
+  ValueId lower(const layers::Activate& layer, const std::vector<ValueId>& x) {
+    return add_node(activation(layer.kind, layer.slope), x)[0];
+  }
   ValueId lower(const layers::MaxPool2d& layer, const std::vector<ValueId>& x) { return add_node(max_pool2d(layer.options), x)[0]; }
   ValueId lower(const layers::AveragePool2d& layer, const std::vector<ValueId>& x) {
     return add_node(average_pool2d(layer.options, layer.exclude_padding), x)[0];

@@ -29,7 +29,8 @@ void orthogonal(std::span<float> out, std::int64_t rows, std::int64_t columns, R
   }
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t c = 0; c < columns; ++c)
-      out[static_cast<std::size_t>(r * columns + c)] = static_cast<float>(basis[static_cast<std::size_t>(wide ? r * length + c : c * length + r)]);
+      out[static_cast<std::size_t>(r * columns + c)] =
+          static_cast<float>(basis[static_cast<std::size_t>(wide ? r * length + c : c * length + r)]);
 }
 
 void draw(const Parameter& p, std::span<float> out, Random& random) {

@@ -21,45 +21,47 @@ Shape through(const Operation& operation, const Shape& item) {
 }  // namespace
 
 std::string kind_of(const Layer& layer) {
-  return std::visit(Overloaded{[](const layers::Conv2d&) { return "conv"; }, [](const layers::Dense&) { return "dense"; },
-                               [](const layers::BatchNorm&) { return "bn"; }, [](const layers::Activate&) { return "activation"; },
-                               [](const layers::MaxPool2d&) { return "max_pool"; }, [](const layers::AveragePool2d&) { return "average_pool"; },
-                               [](const layers::GlobalAveragePool&) { return "global_average_pool"; }, [](const layers::Flatten&) { return "flatten"; },
-                               [](const layers::Dropout&) { return "dropout"; }, [](const layers::Add&) { return "add"; },
-                               [](const layers::Softmax&) { return "softmax"; }},
-                    layer);
+  return std::visit(
+      Overloaded{[](const layers::Conv2d&) { return "conv"; }, [](const layers::Dense&) { return "dense"; },
+                 [](const layers::BatchNorm&) { return "bn"; }, [](const layers::Activate&) { return "activation"; },
+                 [](const layers::MaxPool2d&) { return "max_pool"; }, [](const layers::AveragePool2d&) { return "average_pool"; },
+                 [](const layers::GlobalAveragePool&) { return "global_average_pool"; }, [](const layers::Flatten&) { return "flatten"; },
+                 [](const layers::Dropout&) { return "dropout"; }, [](const layers::Add&) { return "add"; },
+                 [](const layers::Softmax&) { return "softmax"; }},
+      layer);
 }
 
 Shape output_of(const Layer& layer, std::span<const Shape> inputs) {
   const Shape& x = inputs[0];
   require(inputs.size() == (std::holds_alternative<layers::Add>(layer) ? 2u : 1u), kind_of(layer), ": takes ",
           std::holds_alternative<layers::Add>(layer) ? 2 : 1, " inputs, got ", inputs.size());
-  return std::visit(
-      Overloaded{[&](const layers::Conv2d& l) {
-                   require(x.rank() == 3, "conv: input must be [H, W, C], got ", x);
-                   require(l.options.groups >= 1 && x[2] % l.options.groups == 0, "conv: ", l.options.groups, " groups do not divide ", x[2], " channels");
-                   const TensorSpec w{DType::fp32, {l.channels, l.kernel[0], l.kernel[1], x[2] / l.options.groups}};
-                   return conv2d(l.options)->outputs(std::vector<TensorSpec>{{DType::fp32, x.prepend(1)}, w})[0].shape.tail();
-                 },
-                 [&](const layers::Dense& l) {
-                   require(x.rank() == 1, "dense: input must be [F], got ", x, "; put Flatten or GlobalAveragePool before it");
-                   require(l.units >= 1, "dense: units must be at least 1, got ", l.units);
-                   return Shape{l.units};
-                 },
-                 [&](const layers::MaxPool2d& l) { return through(*max_pool2d(l.options), x); },
-                 [&](const layers::AveragePool2d& l) { return through(*average_pool2d(l.options, l.exclude_padding), x); },
-                 [&](const layers::GlobalAveragePool&) { return through(*global_average_pool(), x); },
-                 [&](const layers::Flatten&) { return Shape{x.count()}; },
-                 [&](const layers::Dropout& l) {
-                   require(l.rate >= 0 && l.rate < 1, "dropout: rate must lie in [0, 1), got ", l.rate);
-                   return x;
-                 },
-                 [&](const layers::Add&) {
-                   require(x == inputs[1], "add: shapes ", x, " and ", inputs[1], " differ");
-                   return x;
-                 },
-                 [&](const auto&) { return x; }},
-      layer);
+  return std::visit(Overloaded{[&](const layers::Conv2d& l) {
+                                 require(x.rank() == 3, "conv: input must be [H, W, C], got ", x);
+                                 require(l.options.groups >= 1 && x[2] % l.options.groups == 0, "conv: ", l.options.groups,
+                                         " groups do not divide ", x[2], " channels");
+                                 const TensorSpec w{DType::fp32, {l.channels, l.kernel[0], l.kernel[1], x[2] / l.options.groups}};
+                                 return conv2d(l.options)->outputs(std::vector<TensorSpec>{{DType::fp32, x.prepend(1)}, w})[0].shape.tail();
+                               },
+                               [&](const layers::Dense& l) {
+                                 require(x.rank() == 1, "dense: input must be [F], got ", x,
+                                         "; put Flatten or GlobalAveragePool before it");
+                                 require(l.units >= 1, "dense: units must be at least 1, got ", l.units);
+                                 return Shape{l.units};
+                               },
+                               [&](const layers::MaxPool2d& l) { return through(*max_pool2d(l.options), x); },
+                               [&](const layers::AveragePool2d& l) { return through(*average_pool2d(l.options, l.exclude_padding), x); },
+                               [&](const layers::GlobalAveragePool&) { return through(*global_average_pool(), x); },
+                               [&](const layers::Flatten&) { return Shape{x.count()}; },
+                               [&](const layers::Dropout& l) {
+                                 require(l.rate >= 0 && l.rate < 1, "dropout: rate must lie in [0, 1), got ", l.rate);
+                                 return x;
+                               },
+                               [&](const layers::Add&) {
+                                 require(x == inputs[1], "add: shapes ", x, " and ", inputs[1], " differ");
+                                 return x;
+                               },
+                               [&](const auto&) { return x; }},
+                    layer);
 }
 
 std::vector<Parameter> parameters_of(const Layer& layer, const Shape& input, const std::string& name) {
@@ -70,8 +72,12 @@ std::vector<Parameter> parameters_of(const Layer& layer, const Shape& input, con
   };
   if (const auto* conv = std::get_if<layers::Conv2d>(&layer)) {
     const std::int64_t area = conv->kernel[0] * conv->kernel[1], per_group = input[2] / conv->options.groups;
-    result.push_back({name + ".weight", {conv->channels, conv->kernel[0], conv->kernel[1], per_group}, Start::drawn, conv->initializer,
-                      area * per_group, area * conv->channels / conv->options.groups});
+    result.push_back({name + ".weight",
+                      {conv->channels, conv->kernel[0], conv->kernel[1], per_group},
+                      Start::drawn,
+                      conv->initializer,
+                      area * per_group,
+                      area * conv->channels / conv->options.groups});
     if (conv->bias) vector_parameter(".bias", conv->channels, Start::zeros);
   } else if (const auto* dense = std::get_if<layers::Dense>(&layer)) {
     result.push_back({name + ".weight", {dense->units, input[0]}, Start::drawn, dense->initializer, input[0], dense->units});

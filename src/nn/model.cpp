@@ -21,7 +21,8 @@ Model::Id Model::add(Layer layer, std::vector<Id> from, std::string name) {
     const auto count = std::count_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return kind_of(e.layer) == kind; });
     name = kind + std::to_string(count + 1);
   }
-  require(std::none_of(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.name == name; }), "two layers are named '", name, "'");
+  require(std::none_of(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.name == name; }), "two layers are named '", name,
+          "'");
   try {
     const Shape output = output_of(layer, inputs);
     entries_.push_back({std::move(name), std::move(layer), std::move(from), output});

@@ -36,11 +36,18 @@ std::vector<ValueId> Graph::add(OperationPtr operation, std::vector<ValueId> inp
 }
 
 GradientBuilder::GradientBuilder(Graph& graph, int node, std::span<const ValueId> output_gradients, std::span<const bool> wanted)
-    : graph_(graph), node_(node), output_gradients_(output_gradients.begin(), output_gradients.end()),
-      results_(wanted.size(), kNoValue), wanted_(wanted.begin(), wanted.end()) {}
+    : graph_(graph),
+      node_(node),
+      output_gradients_(output_gradients.begin(), output_gradients.end()),
+      results_(wanted.size(), kNoValue),
+      wanted_(wanted.begin(), wanted.end()) {}
 
-ValueId GradientBuilder::input(int i) const { return graph_.nodes()[static_cast<std::size_t>(node_)].inputs.at(static_cast<std::size_t>(i)); }
-ValueId GradientBuilder::output(int i) const { return graph_.nodes()[static_cast<std::size_t>(node_)].outputs.at(static_cast<std::size_t>(i)); }
+ValueId GradientBuilder::input(int i) const {
+  return graph_.nodes()[static_cast<std::size_t>(node_)].inputs.at(static_cast<std::size_t>(i));
+}
+ValueId GradientBuilder::output(int i) const {
+  return graph_.nodes()[static_cast<std::size_t>(node_)].outputs.at(static_cast<std::size_t>(i));
+}
 ValueId GradientBuilder::gradient(int i) const { return output_gradients_.at(static_cast<std::size_t>(i)); }
 const TensorSpec& GradientBuilder::spec(ValueId value) const { return graph_.spec(value); }
 bool GradientBuilder::wants(int i) const { return wanted_.at(static_cast<std::size_t>(i)); }

@@ -15,6 +15,7 @@ Cost Operation::cost(std::span<const TensorSpec> inputs) const {
 
 std::vector<Tensor> run(const Operation& operation, const std::vector<Tensor>& inputs, const Context& context) {
   std::vector<TensorSpec> specs;
+  specs.reserve(inputs.size());
   for (const auto& input : inputs) specs.push_back(input.spec());
   std::vector<Tensor> outputs;
   for (const auto& spec : operation.outputs(specs)) outputs.emplace_back(*context.backend, spec);

@@ -149,9 +149,8 @@ class Pool2dGradient final : public Operation {
   }
   /// Linear in dy; an index is no number and its absolute value is itself.
   Tolerance tolerance(std::span<const TensorSpec>) const override {
-    const double windows =
-        static_cast<double>((options_.kernel[0] / options_.stride[0] + 1) * (options_.kernel[1] / options_.stride[1] + 1));
-    return {.factor = 2, .terms = windows, .magnitude = Tolerance::Magnitude::absolute_inputs};
+    const std::int64_t windows = (options_.kernel[0] / options_.stride[0] + 1) * (options_.kernel[1] / options_.stride[1] + 1);
+    return {.factor = 2, .terms = static_cast<double>(windows), .magnitude = Tolerance::Magnitude::absolute_inputs};
   }
 
  private:

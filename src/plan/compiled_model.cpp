@@ -52,10 +52,12 @@ MemorySummary persistent_sizes(const Model& model, const CompileOptions& options
 
 void check(const Model& model, const CompileOptions& options) {
   const std::int64_t channels = model.input_shape()[-1];
-  require(options.mean.size() == options.scale.size(), "normalisation: ", options.mean.size(), " means and ", options.scale.size(), " scales");
+  require(options.mean.size() == options.scale.size(), "normalisation: ", options.mean.size(), " means and ", options.scale.size(),
+          " scales");
   require(options.mean.empty() || static_cast<std::int64_t>(options.mean.size()) == channels, "normalisation: ", options.mean.size(),
           " means for ", channels, " channels");
-  require(!(options.training && options.precision == Precision::fp16), "training in fp16 needs loss scaling, which Epitaxy lacks; use bf16");
+  require(!(options.training && options.precision == Precision::fp16),
+          "training in fp16 needs loss scaling, which Epitaxy lacks; use bf16");
   require(model.output_shape().rank() == 1, "a model to be trained ends in [outputs], got ", model.output_shape());
   require(options.class_weights.empty() || static_cast<std::int64_t>(options.class_weights.size()) == model.output_shape()[0],
           options.class_weights.size(), " class weights for ", model.output_shape()[0], " classes");
@@ -330,7 +332,8 @@ void CompiledModel::set_weights(const std::vector<NamedTensor>& weights) {
     const auto at = given.find(name);
     require(at != given.end(), "weights: '", name, "' of model ", impl_->model.name(), " is missing");
     const Tensor& tensor = *at->second;
-    require(tensor.dtype() == DType::fp32 && tensor.shape() == shape, "weights: '", name, "' is ", tensor.spec(), ", expected fp32 ", shape);
+    require(tensor.dtype() == DType::fp32 && tensor.shape() == shape, "weights: '", name, "' is ", tensor.spec(), ", expected fp32 ",
+            shape);
     given.erase(at);
     return tensor;
   };
@@ -362,8 +365,8 @@ void CompiledModel::set_optimizer_state(const std::vector<NamedTensor>& state) {
   require(state.size() == expected.size(), "optimizer state: ", state.size(), " arrays, expected ", expected.size());
   const auto parameters = impl_->model.parameters();
   for (std::size_t i = 0; i < state.size(); ++i)
-    require(state[i].name == expected[i].name && state[i].tensor.spec() == expected[i].tensor.spec(), "optimizer state: '", state[i].name, "' ",
-            state[i].tensor.spec(), ", expected '", expected[i].name, "' ", expected[i].tensor.spec());
+    require(state[i].name == expected[i].name && state[i].tensor.spec() == expected[i].tensor.spec(), "optimizer state: '", state[i].name,
+            "' ", state[i].tensor.spec(), ", expected '", expected[i].name, "' ", expected[i].tensor.spec());
   std::size_t at = 0;
   for (const auto& moment : impl_->persistent.moments)
     for (std::size_t i = 0; i < parameters.size(); ++i)

@@ -10,7 +10,8 @@ namespace epitaxy {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> kLosses{"softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error", "mean_absolute_error", "huber"};
+constexpr std::array<std::string_view, 5> kLosses{"softmax_cross_entropy", "binary_cross_entropy", "mean_squared_error",
+                                                  "mean_absolute_error", "huber"};
 
 OperationPtr loss_operation(const CompileOptions& options) {
   switch (options.loss) {
@@ -77,7 +78,8 @@ TrainingGraph training_graph(const Model& model, const CompileOptions& options, 
   training.target = graph.add_value("target", target_spec(model, options, batch), Role::target);
   std::vector<ValueId> loss_inputs{output, training.target};
   if (!options.class_weights.empty()) {
-    training.class_weights = graph.add_value("class_weights", {DType::fp32, {static_cast<std::int64_t>(options.class_weights.size())}}, Role::state);
+    training.class_weights =
+        graph.add_value("class_weights", {DType::fp32, {static_cast<std::int64_t>(options.class_weights.size())}}, Role::state);
     loss_inputs.push_back(training.class_weights);
   }
   training.loss = graph.add(loss_operation(options), loss_inputs)[0];

@@ -22,8 +22,8 @@ struct TrainingGraph {
   ValueId target = kNoValue, class_weights = kNoValue, loss = kNoValue;
   ValueId learning_rate = kNoValue, gradient_scale = kNoValue, ring = kNoValue;
   ValueId flat_parameters = kNoValue, flat_gradients = kNoValue, flat_copy = kNoValue;
-  std::vector<ValueId> moments;             // flat: velocity, or m and v
-  std::vector<ValueId> gradients;           // per parameter, fp32
+  std::vector<ValueId> moments;    // flat: velocity, or m and v
+  std::vector<ValueId> gradients;  // per parameter, fp32
 };
 
 /// How the targets of a batch look: int32 [batch] or fp32 [batch, outputs].

@@ -44,7 +44,7 @@ std::string nearest_key(const std::string& key) {
 
 std::vector<std::string> values_of(const YAML::Node& node, const Setting& setting, const std::string& where) {
   if (node.IsScalar()) {
-    const auto scalar = node.Scalar();
+    const auto& scalar = node.Scalar();
     // A list may be written as on the command line.
     if (setting.kind != Setting::Kind::list) return {scalar};
     std::vector<std::string> parts;

@@ -53,7 +53,8 @@ TEST(InitialValues, OrthogonalRowsOrColumns) {
 }
 
 TEST(InitialValues, AFunctionOfTheSeed) {
-  const Tensor a = weight(Initializer::he_normal, 8, 8, 1), b = weight(Initializer::he_normal, 8, 8, 1), c = weight(Initializer::he_normal, 8, 8, 2);
+  const Tensor a = weight(Initializer::he_normal, 8, 8, 1), b = weight(Initializer::he_normal, 8, 8, 1),
+               c = weight(Initializer::he_normal, 8, 8, 2);
   EXPECT_EQ(std::memcmp(a.data(), b.data(), a.bytes()), 0);
   EXPECT_NE(std::memcmp(a.data(), c.data(), a.bytes()), 0);
   const auto values = initial_values(sequential({4}, {layers::Dense{4}, layers::BatchNorm{}}), 1);

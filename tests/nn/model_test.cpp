@@ -34,7 +34,8 @@ TEST(Model, ResNet18HasThePublishedSize) {
 }
 
 TEST(Model, CrystalnetTakesAnySizeFrom28To256) {
-  for (const std::int64_t size : {28, 60, 64, 100, 128, 255, 256}) EXPECT_EQ(crystalnet({size, size + size / 7, 1}, 7).output_shape(), Shape{7});
+  for (const std::int64_t size : {28, 60, 64, 100, 128, 255, 256})
+    EXPECT_EQ(crystalnet({size, size + size / 7, 1}, 7).output_shape(), Shape{7});
   EXPECT_THROW(crystalnet({8, 8, 1}, 2), Error);
   EXPECT_THROW(crystalnet({64}, 2), Error);
 }

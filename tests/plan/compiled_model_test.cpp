@@ -46,7 +46,8 @@ struct Batch {
   Tensor inputs, targets;
 };
 Batch batch_of(std::int64_t count, std::uint64_t seed) {
-  return {make({DType::uint16, {count, 12, 12, 1}}, Fill::uniform(0, 65535), seed), make({DType::int32, {count}}, Fill::integers(0, 2), seed + 1)};
+  return {make({DType::uint16, {count, 12, 12, 1}}, Fill::uniform(0, 65535), seed),
+          make({DType::int32, {count}}, Fill::integers(0, 2), seed + 1)};
 }
 
 void train(CompiledModel& model, int first, int last) {
@@ -125,7 +126,9 @@ TEST_P(CompiledModelOn, TheMetricRingWraps) {
   EXPECT_TRUE(model.take_metrics().empty());
 }
 
-std::string device_name(const ::testing::TestParamInfo<Device>& one) { return one.param.kind == DeviceKind::cuda ? "cuda" : name(one.param); }
+std::string device_name(const ::testing::TestParamInfo<Device>& one) {
+  return one.param.kind == DeviceKind::cuda ? "cuda" : name(one.param);
+}
 
 INSTANTIATE_TEST_SUITE_P(Devices, CompiledModelOn, ::testing::ValuesIn(devices()), device_name);
 
@@ -184,7 +187,8 @@ TEST(CompiledModel, PlannedMemoryIsWhatTheProcessTakes) {
   options.mean = {120};
   options.scale = {0.01f};
   const Model model = resnet18({64, 64, 1}, 10);
-  const Tensor images = make({DType::uint8, {32, 64, 64, 1}}, Fill::uniform(0, 255), 1), targets = make({DType::int32, {32}}, Fill::integers(0, 9), 2);
+  const Tensor images = make({DType::uint8, {32, 64, 64, 1}}, Fill::uniform(0, 255), 1),
+               targets = make({DType::int32, {32}}, Fill::integers(0, 9), 2);
   const std::size_t foretold = plan_memory(model, options, 32).total();
   const std::size_t before = resident_bytes();
   CompiledModel compiled(model, options);
@@ -193,8 +197,8 @@ TEST(CompiledModel, PlannedMemoryIsWhatTheProcessTakes) {
   const double planned = static_cast<double>(compiled.memory().total() + fixed_overhead({}));
   EXPECT_EQ(compiled.memory().total(), foretold);
   RecordProperty("growth_mib", std::to_string(growth / 1048576));
-  std::printf("planned %.1f MiB with overhead %.1f MiB, growth %.1f MiB\n", planned / 1048576, static_cast<double>(fixed_overhead({})) / 1048576,
-              growth / 1048576);
+  std::printf("planned %.1f MiB with overhead %.1f MiB, growth %.1f MiB\n", planned / 1048576,
+              static_cast<double>(fixed_overhead({})) / 1048576, growth / 1048576);
   EXPECT_NEAR(growth / planned, 1.0, 0.05);
 }
 

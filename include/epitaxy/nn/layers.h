@@ -55,7 +55,7 @@ struct Flatten {};            // [...] -> [F]
 struct Dropout {
   float rate = 0.5f;
 };
-struct Add {};                // two inputs of one shape
+struct Add {};  // two inputs of one shape
 struct Softmax {
   bool log = false;
 };

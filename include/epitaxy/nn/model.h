@@ -73,9 +73,9 @@ struct BuildOptions {
   std::int64_t batch = 1;
   Precision precision = Precision::fp32;
   bool training = true;
-  std::uint64_t seed = 0;            // of dropout
-  DType input_dtype = DType::fp32;   // uint8, uint16 or fp32 as the data come
-  bool normalise = true;             // first (x - mean) * scale, per channel or feature
+  std::uint64_t seed = 0;           // of dropout
+  DType input_dtype = DType::fp32;  // uint8, uint16 or fp32 as the data come
+  bool normalise = true;            // first (x - mean) * scale, per channel or feature
 };
 
 /// The forward graph of a model for one batch size.

@@ -11,13 +11,13 @@ namespace epitaxy {
 enum class PaddingMode : std::uint8_t { zeros, periodic };
 
 struct Conv2dOptions {
-  std::array<std::int64_t, 2> stride{1, 1};                                        // vertical, horizontal; >= 1
-  std::array<std::int64_t, 2> dilation{1, 1};                                      // >= 1
-  std::array<std::int64_t, 4> padding{0, 0, 0, 0};                                 // top, bottom, left, right; >= 0
+  std::array<std::int64_t, 2> stride{1, 1};                                         // vertical, horizontal; >= 1
+  std::array<std::int64_t, 2> dilation{1, 1};                                       // >= 1
+  std::array<std::int64_t, 4> padding{0, 0, 0, 0};                                  // top, bottom, left, right; >= 0
   std::array<PaddingMode, 2> padding_mode{PaddingMode::zeros, PaddingMode::zeros};  // vertical, horizontal
-  std::int64_t groups = 1;                                                         // divides C and K
-  Activation activation = Activation::none;                                        // epilogue: relu or none
-  bool tf32 = false;                                                               // fp32 data: round products' factors to tf32
+  std::int64_t groups = 1;                                                          // divides C and K
+  Activation activation = Activation::none;                                         // epilogue: relu or none
+  bool tf32 = false;                                                                // fp32 data: round products' factors to tf32
 };
 
 /// (x [N,H,W,C], w [K,R,S,C/groups] of x's dtype, optional bias fp32 [K]) -> y [N,P,Q,K] = activation(conv(x, w) + bias),

@@ -9,9 +9,9 @@ namespace epitaxy {
 struct SgdOptions {
   float momentum = 0.9f;
   bool nesterov = false;
-  float weight_decay = 0.0f;   // added to the gradient, as PyTorch's SGD
+  float weight_decay = 0.0f;  // added to the gradient, as PyTorch's SGD
   std::int64_t decay_count = 0;
-  DType copy = DType::fp32;    // bf16 or fp16: also writes a rounded copy of the parameters
+  DType copy = DType::fp32;  // bf16 or fp16: also writes a rounded copy of the parameters
 };
 
 /// (parameters [M], gradients [M], velocity [M], learning_rate [1], gradient_scale [1]), all fp32
@@ -21,7 +21,7 @@ OperationPtr sgd(const SgdOptions& options);
 struct AdamOptions {
   float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f;
   float weight_decay = 0.0f;
-  bool decoupled = false;      // AdamW (Loshchilov & Hutter 2019): p -= lr*weight_decay*p, not through the moments
+  bool decoupled = false;  // AdamW (Loshchilov & Hutter 2019): p -= lr*weight_decay*p, not through the moments
   std::int64_t decay_count = 0;
   DType copy = DType::fp32;
 };

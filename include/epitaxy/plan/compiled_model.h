@@ -27,10 +27,10 @@ struct CompileOptions {
   std::vector<float> class_weights;  // empty: all 1
   Device device;
   Precision precision = Precision::fp32;
-  DType input_dtype = DType::fp32;   // what batches arrive in
-  std::vector<float> mean, scale;    // (x - mean) * scale per channel or feature; empty: input goes in as it is
+  DType input_dtype = DType::fp32;  // what batches arrive in
+  std::vector<float> mean, scale;   // (x - mean) * scale per channel or feature; empty: input goes in as it is
   std::uint64_t seed = 0;
-  bool training = true;              // false: no gradients, no optimizer memory
+  bool training = true;  // false: no gradients, no optimizer memory
 };
 
 /// An array with its name, on the CPU.
@@ -44,9 +44,9 @@ struct MemorySummary {
   std::size_t parameters = 0;  // master weights and their 16-bit copy
   std::size_t gradients = 0;
   std::size_t optimizer = 0;
-  std::size_t states = 0;      // running statistics, scalars, metrics
-  std::size_t arena = 0;       // activations and workspaces
-  std::size_t slots = 0;       // host memory of the input slots
+  std::size_t states = 0;  // running statistics, scalars, metrics
+  std::size_t arena = 0;   // activations and workspaces
+  std::size_t slots = 0;   // host memory of the input slots
   std::size_t total() const { return parameters + gradients + optimizer + states + arena + slots; }
 };
 
@@ -96,7 +96,7 @@ class CompiledModel {
 /// One row of `epitaxy plan`.
 struct PlanRow {
   std::string name, kind, details;
-  Shape output;               // with the batch
+  Shape output;  // with the batch
   std::int64_t parameters = 0;
   double forward_flops = 0, training_flops = 0, bytes = 0;
 };
