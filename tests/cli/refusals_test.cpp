@@ -55,6 +55,7 @@ TEST_F(Refusals, TruncatedIdx) {
 }
 
 TEST_F(Refusals, TruncatedPngAndMixedSizes) {
+  if (!EPITAXY_HAS_PNG) GTEST_SKIP() << "this build has no PNG";
   done({"simulate", "lattice:count=30,size=40", "--format", "png", "--out", "images"});
   done({"simulate", "lattice:count=30,size=48", "--format", "png", "--out", "large"});
   fs::path victim;
@@ -128,6 +129,7 @@ TEST_F(Refusals, DamagedRuns) {
 }
 
 TEST_F(Refusals, DataUnlikeTraining) {
+  if (!EPITAXY_HAS_PNG) GTEST_SKIP() << "this build has no PNG";
   done({"simulate", "lattice:count=30,size=40", "--format", "png", "--out", "images"});
   done({"simulate", "lattice:count=30,size=40,depth=16", "--format", "png", "--out", "deep"});
   done({"simulate", "lattice:count=30,size=48", "--format", "png", "--out", "large"});

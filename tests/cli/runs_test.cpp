@@ -21,6 +21,7 @@ std::set<std::string> names_in(const fs::path& folder) {
 }
 
 TEST_F(Runs, TrainEvaluatePredict) {
+  if (!EPITAXY_HAS_PNG) GTEST_SKIP() << "this build has no PNG";
   done({"simulate", "lattice:count=100,size=40", "--format", "png", "--out", "images"});
   const std::string said = done({"train", "--data", "images", "--epochs", "2", "--batch", "16", "--out", "run", "--threads", "1", "--flip",
                                  "both", "--rotate", "--class-weights", "balanced", "--device", "cpu"});
@@ -125,6 +126,7 @@ TEST_F(Runs, TablesGiveValuesInTheUsersUnits) {
 }
 
 TEST_F(Runs, TwinsInTrainingAreCounted) {
+  if (!EPITAXY_HAS_PNG) GTEST_SKIP() << "this build has no PNG";
   done({"simulate", "lattice:count=100,size=40", "--format", "png", "--out", "images"});
   fs::path twin;
   for (const auto& entry : fs::directory_iterator(in("images/test/square"))) twin = entry.path();

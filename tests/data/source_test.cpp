@@ -205,6 +205,7 @@ TEST(Source, TooLittleMemoryIsOneClearError) {
 TEST(SourceReal, MnistAndNeu) {
   const std::string mnist = real_data("mnist");
   NEEDS_REAL_DATA(mnist);
+  if (!EPITAXY_HAS_ZLIB) GTEST_SKIP() << "this build has no zlib";
   const Parts keras = open_training({.data = mnist, .task = Task::regression, .validation_fraction = 0.2, .unshuffled_tail = true});
   EXPECT_EQ(keras.train.inputs.shape(), (Shape{48000, 28, 28, 1}));
   EXPECT_EQ(keras.validation.size(), 12000);
