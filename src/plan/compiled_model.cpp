@@ -103,7 +103,6 @@ struct CompiledModel::Impl {
       const std::vector<float> start(static_cast<std::size_t>(state.shape.count()), state.start);
       write(persistent.states[s++], start.data());
     }
-    std::vector<NamedTensor> initial;
     const auto parameters = model.parameters();
     const auto values = initial_values(model, options.seed);
     for (std::size_t i = 0; i < parameters.size(); ++i) write_parameter(i, values[i]);
