@@ -32,6 +32,7 @@ class ActivationForward final : public Operation {
     builder.set(0, builder.emit(activation_gradient(kind_, slope_), {saved, builder.gradient(0)})[0]);
   }
   int in_place(int) const override { return 0; }
+  Activation kind() const { return kind_; }
 
  private:
   Activation kind_;
@@ -72,5 +73,9 @@ Activation parse_activation(std::string_view name) {
 
 OperationPtr activation(Activation kind, float slope) { return std::make_shared<ActivationForward>(kind, slope); }
 OperationPtr activation_gradient(Activation kind, float slope) { return std::make_shared<ActivationBackward>(kind, slope); }
+Activation activation_kind(const Operation& operation) {
+  const auto* forward = dynamic_cast<const ActivationForward*>(&operation);
+  return forward ? forward->kind() : Activation::none;
+}
 
 }  // namespace epitaxy

@@ -142,6 +142,7 @@ class DenseProduct : public Operation {
 class Dense final : public DenseProduct {
  public:
   explicit Dense(const DenseOptions& options) : DenseProduct(DensePass::forward, options) {}
+  const DenseOptions& options() const { return options_; }
   std::string details() const override { return options_.activation == Activation::relu ? "relu" : ""; }
   void differentiate(GradientBuilder& builder) const override {
     ValueId dy = builder.gradient(0);
@@ -161,6 +162,10 @@ OperationPtr dense_input_gradient(const DenseOptions& options) {
 }
 OperationPtr dense_weight_gradient(const DenseOptions& options) {
   return std::make_shared<DenseProduct>(DensePass::weight_gradient, options);
+}
+const DenseOptions* dense_options(const Operation& operation) {
+  const auto* dense = dynamic_cast<const Dense*>(&operation);
+  return dense ? &dense->options() : nullptr;
 }
 
 }  // namespace epitaxy

@@ -15,5 +15,7 @@ Activation parse_activation(std::string_view name);
 OperationPtr activation(Activation kind, float slope = 0.01f);
 /// (saved, dy) -> dx. `saved` is x for gelu, else y.
 OperationPtr activation_gradient(Activation kind, float slope = 0.01f);
+/// The kind of an operation that activation() made; none for any other.
+Activation activation_kind(const Operation& operation);
 
 }  // namespace epitaxy

@@ -16,5 +16,7 @@ OperationPtr dense(const DenseOptions& options = {});
 OperationPtr dense_input_gradient(const DenseOptions& options = {});
 /// (x [N,F], dy [N,O]) -> dw fp32 [O,F].
 OperationPtr dense_weight_gradient(const DenseOptions& options = {});
+/// The options of an operation that dense() made; null for any other. For fusion.
+const DenseOptions* dense_options(const Operation& operation);
 
 }  // namespace epitaxy
