@@ -24,6 +24,17 @@ void require_channels(const char* operation, const char* what, const TensorSpec&
 
 TensorSpec partials_spec(const TensorSpec& x) { return {DType::fp32, {pixel_tiles(pixels_of(x)).tiles, 2, channels_of(x)}}; }
 
+TensorSpec mask_spec(const TensorSpec& x) {
+  TensorSpec mask{DType::uint8, x.shape};
+  mask.shape.set(x.shape.rank() - 1, mask_bytes(channels_of(x)));
+  return mask;
+}
+
+void require_epilogue(Activation activation) {
+  require(activation == Activation::none || activation == Activation::relu, "batch_norm: the fused activation is none or relu, not ",
+          name(activation));
+}
+
 /// Rounding of a sum over the pixels, whose terms largely cancel: it grows as the root of their number against the largest sum.
 double cancelling_terms(const TensorSpec& x) { return 64 + 8 * std::sqrt(static_cast<double>(pixels_of(x))); }
 
@@ -47,10 +58,12 @@ class Statistics final : public Operation {
 
 class Finalize final : public Operation {
  public:
-  Finalize(const BatchNormOptions& options, std::int64_t pixels) : options_(options), pixels_(pixels) {
+  Finalize(const BatchNormOptions& options, std::int64_t pixels, std::int64_t tile_pixels)
+      : options_(options), pixels_(pixels), tile_pixels_(tile_pixels) {
     require(options.epsilon > 0, "batch_norm: epsilon must be positive, got ", options.epsilon);
     require(options.momentum >= 0 && options.momentum <= 1, "batch_norm: momentum must lie in [0, 1], got ", options.momentum);
     require(pixels >= 1, "batch_norm_finalize: pixels must be positive, got ", pixels);
+    require(tile_pixels >= 0, "batch_norm_finalize: tile_pixels must not be negative, got ", tile_pixels);
   }
   std::string name() const override { return "batch_norm_finalize"; }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
@@ -59,9 +72,17 @@ class Finalize final : public Operation {
     require(partials.dtype == DType::fp32 && partials.shape.rank() == 3 && partials.shape[1] == 2 && partials.shape[0] >= 1 &&
                 partials.shape[0] <= pixels_,
             "batch_norm_finalize: partials must be fp32 [tiles, 2, C] with at most ", pixels_, " tiles, got ", partials);
+    const std::int64_t size = tile_pixels(partials);
+    require(partials.shape[0] * size >= pixels_, "batch_norm_finalize: ", partials.shape[0], " tiles of ", size, " pixels do not hold ",
+            pixels_, " pixels");
     require_channels("batch_norm_finalize", "running_mean", inputs[1], partials.shape[2]);
     require_channels("batch_norm_finalize", "running_variance", inputs[2], partials.shape[2]);
     return std::vector<TensorSpec>(4, inputs[1]);
+  }
+  std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context& context, const Prepared*) const override {
+    const TileGroups groups = tile_groups(inputs[0].shape[0]);
+    if (groups.group == 1 || context.device().kind == DeviceKind::cpu) return 0;
+    return TensorSpec{DType::fp32, {groups.tiles, 2, inputs[0].shape[2]}}.bytes();
   }
   void run(const Call& call) const override {
     const Tensor& partials = call.inputs[0];
@@ -73,8 +94,10 @@ class Finalize final : public Operation {
                                      call.outputs[2].as<float>(),
                                      call.outputs[3].as<float>(),
                                      partials.dim(0),
+                                     tile_pixels(partials.spec()),
                                      pixels_,
                                      partials.dim(2),
+                                     static_cast<float*>(call.workspace.data()),
                                      options_.epsilon,
                                      options_.momentum};
     dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { batch_norm_finalize<World>(args, stream); });
@@ -85,8 +108,12 @@ class Finalize final : public Operation {
   }
 
  private:
+  std::int64_t tile_pixels(const TensorSpec& partials) const {
+    return tile_pixels_ ? tile_pixels_ : (pixels_ + partials.shape[0] - 1) / partials.shape[0];
+  }
+
   BatchNormOptions options_;
-  std::int64_t pixels_;
+  std::int64_t pixels_, tile_pixels_;
 };
 
 class Inference final : public Operation {
@@ -114,14 +141,21 @@ class Inference final : public Operation {
 
 class Apply final : public Operation {
  public:
-  explicit Apply(bool training) : training_(training) {}
+  Apply(bool training, BatchNormEpilogue epilogue) : training_(training), epilogue_(epilogue) { require_epilogue(epilogue.activation); }
   std::string name() const override { return "batch_norm_apply"; }
+  std::string details() const override {
+    return text(relu() ? "relu" : "", relu() && epilogue_.add ? " " : "", epilogue_.add ? "add" : "");
+  }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
-    require_inputs("batch_norm_apply", inputs.size(), 5, 5);
-    require_image("batch_norm_apply", inputs[0]);
+    const std::size_t count = epilogue_.add ? 6 : 5;
+    require_inputs("batch_norm_apply", inputs.size(), count, count);
+    const TensorSpec& x = inputs[0];
+    require_image("batch_norm_apply", x);
     constexpr const char* kNames[]{"mean", "inverse_std", "gamma", "beta"};
-    for (std::size_t i = 1; i < 5; ++i) require_channels("batch_norm_apply", kNames[i - 1], inputs[i], channels_of(inputs[0]));
-    return {inputs[0]};
+    for (std::size_t i = 1; i < 5; ++i) require_channels("batch_norm_apply", kNames[i - 1], inputs[i], channels_of(x));
+    if (epilogue_.add) require(inputs[5] == x, "batch_norm_apply: x ", x, " and residual ", inputs[5], " must agree");
+    if (!has_mask()) return {x};
+    return {x, mask_spec(x)};
   }
   void run(const Call& call) const override {
     const Tensor& x = call.inputs[0];
@@ -130,45 +164,75 @@ class Apply final : public Operation {
                                   call.inputs[2].as<float>(),
                                   call.inputs[3].as<float>(),
                                   call.inputs[4].as<float>(),
+                                  epilogue_.add ? call.inputs[5].data() : nullptr,
                                   call.outputs[0].data(),
+                                  has_mask() ? call.outputs[1].as<std::uint8_t>() : nullptr,
                                   pixels_of(x.spec()),
                                   channels_of(x.spec()),
-                                  x.dtype()};
+                                  x.dtype(),
+                                  relu()};
     dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { batch_norm_apply<World>(args, stream); });
   }
   void differentiate(GradientBuilder& builder) const override {
-    const ValueId x = builder.input(0), mean = builder.input(1), inverse_std = builder.input(2), dy = builder.gradient(0);
-    const bool needs_sums = builder.wants(3) || builder.wants(4) || (training_ && builder.wants(0));
+    const ValueId x = builder.input(0), mean = builder.input(1), inverse_std = builder.input(2), gamma = builder.input(3),
+                  beta = builder.input(4);
+    ValueId dy = builder.gradient(0);
+    BatchNormEpilogue backward;  // what the backward nodes still have to do
+    if (relu() && epilogue_.add && !training_)
+      dy = builder.emit(activation_gradient(Activation::relu), {builder.output(0), dy})[0];
+    else if (relu())
+      backward = epilogue_;
+    const bool recompute = backward.activation == Activation::relu && !backward.add;
+    const bool needs_sums = builder.wants(3) || builder.wants(4) || (training_ && builder.wants(0)) || has_mask();
     std::vector<ValueId> sums{kNoValue, kNoValue};
-    if (needs_sums) sums = builder.emit(batch_norm_reduce(), {x, dy, mean, inverse_std});
+    if (needs_sums) {
+      std::vector<ValueId> inputs{x, dy, mean, inverse_std};
+      if (recompute) inputs.insert(inputs.end(), {gamma, beta});
+      if (has_mask()) inputs.push_back(builder.output(1));
+      sums = builder.emit(batch_norm_reduce(backward), inputs);
+      if (has_mask()) dy = sums[2];
+    }
     if (builder.wants(3)) builder.set(3, sums[0]);
     if (builder.wants(4)) builder.set(4, sums[1]);
+    if (epilogue_.add && builder.wants(5)) builder.set(5, dy);
     if (!builder.wants(0)) return;
-    std::vector<ValueId> inputs{x, dy, mean, inverse_std, builder.input(3)};
-    if (training_) inputs.insert(inputs.end(), sums.begin(), sums.end());
-    builder.set(0, builder.emit(batch_norm_input_gradient(training_), inputs)[0]);
+    std::vector<ValueId> inputs{x, dy, mean, inverse_std, gamma};
+    if (training_) inputs.insert(inputs.end(), {sums[0], sums[1]});
+    if (recompute) inputs.push_back(beta);
+    builder.set(0, builder.emit(batch_norm_input_gradient(training_, recompute ? Activation::relu : Activation::none), inputs)[0]);
   }
-  int in_place(int) const override { return 0; }
+  /// x is still needed when training; the residual often is not.
+  int in_place(int output) const override { return output != 0 ? -1 : training_ && epilogue_.add ? 5 : 0; }
   Cost cost(std::span<const TensorSpec> inputs) const override {
     Cost cost = Operation::cost(inputs);
-    cost.flops = 3 * static_cast<double>(inputs[0].shape.count());
+    cost.flops = (epilogue_.add ? 4 : 3) * static_cast<double>(inputs[0].shape.count());
     return cost;
   }
 
  private:
+  bool relu() const { return epilogue_.activation == Activation::relu; }
+  bool has_mask() const { return training_ && relu() && epilogue_.add; }
+
   bool training_;
+  BatchNormEpilogue epilogue_;
 };
 
 class Reduce final : public Operation {
  public:
+  explicit Reduce(BatchNormEpilogue epilogue) : epilogue_(epilogue) { require_epilogue(epilogue.activation); }
   std::string name() const override { return "batch_norm_reduce"; }
+  std::string details() const override { return has_mask() ? "relu add" : recompute() ? "relu" : ""; }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
-    require_inputs("batch_norm_reduce", inputs.size(), 4, 4);
-    require_image("batch_norm_reduce", inputs[0]);
-    require(inputs[0] == inputs[1], "batch_norm_reduce: x ", inputs[0], " and dy ", inputs[1], " must agree");
-    require_channels("batch_norm_reduce", "mean", inputs[2], channels_of(inputs[0]));
-    require_channels("batch_norm_reduce", "inverse_std", inputs[3], channels_of(inputs[0]));
-    return {inputs[2], inputs[2]};
+    const std::size_t count = has_mask() ? 5 : recompute() ? 6 : 4;
+    require_inputs("batch_norm_reduce", inputs.size(), count, count);
+    const TensorSpec& x = inputs[0];
+    require_image("batch_norm_reduce", x);
+    require(x == inputs[1], "batch_norm_reduce: x ", x, " and dy ", inputs[1], " must agree");
+    constexpr const char* kNames[]{"mean", "inverse_std", "gamma", "beta"};
+    for (std::size_t i = 2; i < (recompute() ? 6 : 4); ++i) require_channels("batch_norm_reduce", kNames[i - 2], inputs[i], channels_of(x));
+    if (!has_mask()) return {inputs[2], inputs[2]};
+    require(inputs[4] == mask_spec(x), "batch_norm_reduce: mask must be ", mask_spec(x), ", got ", inputs[4]);
+    return {inputs[2], inputs[2], x};
   }
   std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context&, const Prepared*) const override {
     return partials_spec(inputs[0]).bytes();
@@ -179,28 +243,43 @@ class Reduce final : public Operation {
                                    call.inputs[1].data(),
                                    call.inputs[2].as<float>(),
                                    call.inputs[3].as<float>(),
+                                   recompute() ? call.inputs[4].as<float>() : nullptr,
+                                   recompute() ? call.inputs[5].as<float>() : nullptr,
+                                   has_mask() ? call.inputs[4].as<std::uint8_t>() : nullptr,
                                    call.outputs[0].as<float>(),
                                    call.outputs[1].as<float>(),
+                                   has_mask() ? call.outputs[2].data() : nullptr,
                                    static_cast<float*>(call.workspace.data()),
                                    pixels_of(x.spec()),
                                    channels_of(x.spec()),
                                    x.dtype()};
     dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { batch_norm_reduce<World>(args, stream); });
   }
+  int in_place(int output) const override { return output == 2 ? 1 : -1; }
   Tolerance tolerance(std::span<const TensorSpec> inputs) const override { return {.terms = cancelling_terms(inputs[0])}; }
+
+ private:
+  bool has_mask() const { return epilogue_.activation == Activation::relu && epilogue_.add; }
+  bool recompute() const { return epilogue_.activation == Activation::relu && !epilogue_.add; }
+
+  BatchNormEpilogue epilogue_;
 };
 
 class InputGradient final : public Operation {
  public:
-  explicit InputGradient(bool training) : training_(training) {}
+  InputGradient(bool training, Activation activation) : training_(training), relu_(activation == Activation::relu) {
+    require_epilogue(activation);
+  }
   std::string name() const override { return "batch_norm_input_gradient"; }
+  std::string details() const override { return relu_ ? "relu" : ""; }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
-    const std::size_t count = training_ ? 7 : 5;
+    const std::size_t sums = training_ ? 7 : 5, count = sums + relu_;
     require_inputs("batch_norm_input_gradient", inputs.size(), count, count);
     require_image("batch_norm_input_gradient", inputs[0]);
     require(inputs[0] == inputs[1], "batch_norm_input_gradient: x ", inputs[0], " and dy ", inputs[1], " must agree");
     constexpr const char* kNames[]{"mean", "inverse_std", "gamma", "dgamma", "dbeta"};
-    for (std::size_t i = 2; i < count; ++i) require_channels("batch_norm_input_gradient", kNames[i - 2], inputs[i], channels_of(inputs[0]));
+    for (std::size_t i = 2; i < count; ++i)
+      require_channels("batch_norm_input_gradient", i < sums ? kNames[i - 2] : "beta", inputs[i], channels_of(inputs[0]));
     return {inputs[1]};
   }
   void run(const Call& call) const override {
@@ -212,6 +291,7 @@ class InputGradient final : public Operation {
                                           call.inputs[4].as<float>(),
                                           training_ ? call.inputs[5].as<float>() : nullptr,
                                           training_ ? call.inputs[6].as<float>() : nullptr,
+                                          relu_ ? call.inputs.back().as<float>() : nullptr,
                                           call.outputs[0].data(),
                                           pixels_of(x.spec()),
                                           channels_of(x.spec()),
@@ -223,18 +303,20 @@ class InputGradient final : public Operation {
   Tolerance tolerance(std::span<const TensorSpec>) const override { return {.terms = 8}; }
 
  private:
-  bool training_;
+  bool training_, relu_;
 };
 
 }  // namespace
 
 OperationPtr batch_norm_statistics() { return std::make_shared<Statistics>(); }
-OperationPtr batch_norm_finalize(const BatchNormOptions& options, std::int64_t pixels) {
-  return std::make_shared<Finalize>(options, pixels);
+OperationPtr batch_norm_finalize(const BatchNormOptions& options, std::int64_t pixels, std::int64_t tile_pixels) {
+  return std::make_shared<Finalize>(options, pixels, tile_pixels);
 }
 OperationPtr batch_norm_inference(const BatchNormOptions& options) { return std::make_shared<Inference>(options); }
-OperationPtr batch_norm_apply(bool training) { return std::make_shared<Apply>(training); }
-OperationPtr batch_norm_reduce() { return std::make_shared<Reduce>(); }
-OperationPtr batch_norm_input_gradient(bool training) { return std::make_shared<InputGradient>(training); }
+OperationPtr batch_norm_apply(bool training, BatchNormEpilogue epilogue) { return std::make_shared<Apply>(training, epilogue); }
+OperationPtr batch_norm_reduce(BatchNormEpilogue epilogue) { return std::make_shared<Reduce>(epilogue); }
+OperationPtr batch_norm_input_gradient(bool training, Activation activation) {
+  return std::make_shared<InputGradient>(training, activation);
+}
 
 }  // namespace epitaxy
