@@ -27,7 +27,8 @@ Model everything() {
 }
 
 TEST(ModelJson, RoundTripKeepsEveryLayer) {
-  for (const Model& model : {everything(), mlp({13}, 2), crystalnet({28, 28, 1}, 4), resnet18({64, 64, 1}, 3)}) {
+  for (const Model& model : {everything(), mlp({13}, 2), crystalnet({28, 28, 1}, 4), resnet18({64, 64, 1}, 3), resnet50({64, 64, 1}, 3),
+                             vgg({300, 32, 1}, 4), ebsdnet({12, 12, 1}, 3)}) {
     const std::string text = model.to_json();
     const Model back = Model::from_json(text);
     EXPECT_EQ(back.to_json(), text);

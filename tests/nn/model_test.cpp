@@ -26,11 +26,62 @@ TEST(Model, SequentialShapesAndNames) {
   EXPECT_EQ(model.states()[1].name, "bn1.running_var");
 }
 
-TEST(Model, ResNet18HasThePublishedSize) {
-  // torchvision: 11,689,512 for 3 channels and 1000 classes; one channel saves 2 * 64 * 49 weights.
-  EXPECT_EQ(resnet18({224, 224, 1}, 1000).parameter_count(), 11689512 - 2 * 64 * 49);
-  EXPECT_EQ(resnet18({224, 224, 3}, 1000).parameter_count(), 11689512);
-  EXPECT_EQ(resnet18({32, 32, 1}, 10).output_shape(), Shape{10});
+TEST(Model, ResNetsHaveThePublishedSizes) {
+  // torchvision's counts for 3 channels and 1000 classes; one channel saves 2 * 64 * 49 weights of the stem.
+  const std::pair<const char*, std::int64_t> published[] = {{"resnet18", 11689512}, {"resnet34", 21797672}, {"resnet50", 25557032}};
+  for (const auto& [name, count] : published) {
+    EXPECT_EQ(make_model(name, {224, 224, 3}, 1000).parameter_count(), count) << name;
+    EXPECT_EQ(make_model(name, {224, 224, 1}, 1000).parameter_count(), count - 2 * 64 * 49) << name;
+    EXPECT_EQ(make_model(name, {32, 40, 1}, 10).output_shape(), Shape{10}) << name;
+  }
+}
+
+TEST(Model, ResNet50StridesInTheMiddleOfABlock) {
+  const Model model = resnet50({224, 224, 1}, 1000);
+  int strided = 0;
+  for (const auto& entry : model.entries()) {
+    const auto* conv = std::get_if<layers::Conv2d>(&entry.layer);
+    if (!conv || conv->options.stride[0] == 1) continue;
+    ++strided;
+    EXPECT_TRUE(entry.name == "stem.conv" || entry.name.ends_with(".0.conv2") || entry.name.ends_with(".downsample.conv")) << entry.name;
+  }
+  EXPECT_EQ(strided, 1 + 2 * 3);
+  EXPECT_EQ(model.shape(static_cast<Model::Id>(model.entries().size()) - 2), (Shape{7, 7, 2048}));
+}
+
+TEST(Model, VggHasThePublishedSize) {
+  // torchvision's vgg16_bn: 138,365,992 for 3 channels and 1000 classes. Ours has one channel and no bias before a normalisation.
+  const std::int64_t first = 2 * 64 * 9, biases = 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512;
+  EXPECT_EQ(vgg({224, 224, 1}, 1000).parameter_count(), 138365992 - first - biases);
+  EXPECT_EQ(vgg({448, 300, 1}, 1000, {4096, 4096}).shape(45), (Shape{7, 5, 512}));  // 14 x 9 averaged by 2 x 2, rounded up to 7 x 5
+  // The head of small images: 2 x 2 x 512 features, 512 hidden units.
+  const std::int64_t convolutions = 138365992 - (25088 + 1) * 4096LL - 4097 * 4096LL - 4097 * 1000LL - first - biases;
+  EXPECT_EQ(vgg({64, 64, 1}, 7).parameter_count(), convolutions + 2048 * 512 + 512 + 512 * 7 + 7);
+  EXPECT_EQ(vgg({64, 64, 1}, 7, {100, 50}).parameter_count(), convolutions + 2049 * 100 + 101 * 50 + 51 * 7);
+}
+
+TEST(Model, EbsdnetIsThatOfThePaper) {
+  const Model model = ebsdnet({60, 60, 1}, 3);
+  const std::int64_t convolutions = (9 * 1 + 1) * 256 + (9 * 256 + 1) * 256 + (9 * 256 + 1) * 512 + (9 * 512 + 1) * 512 +
+                                    (9 * 512 + 1) * 256 + (9 * 256 + 1) * 256 + (9 * 256 + 1) * 96 + (9 * 96 + 1) * 96;
+  EXPECT_EQ(model.parameter_count(), convolutions + (96 * 15 * 15 + 1) * 8192 + 8193 * 2048 + 2049 * 3);
+  EXPECT_EQ(ebsdnet({64, 48, 1}, 3).output_shape(), Shape{3});
+}
+
+TEST(Model, TooSmallAnImageIsOneErrorWithARemedy) {
+  for (const std::string_view name : model_names()) {
+    if (name == "mlp") continue;
+    try {
+      make_model(std::string(name), {3, 300, 1}, 2);
+      FAIL() << name;
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      EXPECT_EQ(error.exit_code(), 2);
+      EXPECT_EQ(message.find(name), 0u) << message;
+      EXPECT_NE(message.find("[3, 300, 1]; enlarge"), std::string::npos) << message;
+      EXPECT_EQ(message.find('\n'), std::string::npos);
+    }
+  }
 }
 
 TEST(Model, CrystalnetTakesAnySizeFrom28To256) {

@@ -1,7 +1,9 @@
 // A model: a graph of layers over one input, described once and compiled for any batch, precision and device.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "epitaxy/nn/layers.h"
@@ -94,9 +96,23 @@ std::vector<Tensor> initial_values(const Model& model, std::uint64_t seed);
 Model mlp(Shape input, std::int64_t outputs, std::vector<std::int64_t> hidden = {64, 64});
 /// A compact CNN for 28..256 pixel single-channel images.
 Model crystalnet(Shape input, std::int64_t outputs);
-/// ResNet-18 (He et al. 2016) with a 3x3 stride-1 stem below 64 pixels, the 7x7 stride-2 stem and max pooling otherwise.
+/// ResNet-18, 34 and 50 (He et al. 2016; 50: bottlenecks, v1.5) with a 3x3 stride-1 stem below 64 pixels, the 7x7 stride-2 stem and max
+/// pooling otherwise. Images from 8 x 8.
 Model resnet18(Shape input, std::int64_t outputs);
+Model resnet34(Shape input, std::int64_t outputs);
+Model resnet50(Shape input, std::int64_t outputs);
+/// VGG-16 with batch normalisation (Simonyan & Zisserman 2015), convolutions without bias; maps above 7 x 7 are averaged before the head.
+/// `hidden`: dense layers of the head, each with dropout 0.5; empty: 4096, 4096 from 128 pixels, 512 below. Images from 32 x 32.
+Model vgg(Shape input, std::int64_t outputs, std::vector<std::int64_t> hidden = {});
+/// The EBSD network of Jha et al. 2018: convolutions 256-256-512-512-pool-256-256-96-96-pool, dense 8192-2048-outputs. Images from 4 x 4.
+Model ebsdnet(Shape input, std::int64_t outputs);
+
+/// What shapes a model chosen by name; a model takes what it knows.
+struct ModelOptions {
+  std::vector<std::int64_t> hidden;  // mlp, vgg: units of the hidden dense layers; empty: the model's own
+};
+std::span<const std::string_view> model_names();
 /// One of the above by name; rejects an unknown name, listing the known ones.
-Model make_model(const std::string& name, Shape input, std::int64_t outputs);
+Model make_model(const std::string& name, Shape input, std::int64_t outputs, const ModelOptions& options = {});
 
 }  // namespace epitaxy
