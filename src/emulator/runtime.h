@@ -53,6 +53,18 @@ enum class Meeting : std::uint8_t {
   mma_bf16,
   mma_fp16,
   mma_tf32,
+  stmatrix_x2,
+  stmatrix_x2_trans,
+  stmatrix_x4,
+  stmatrix_x4_trans,
+  wgmma,
+  wgmma_fence,
+  wgmma_commit,
+  wgmma_wait,
+  setmaxnreg,
+  elect,
+  mbarrier,       // those that wait for its phase
+  named_barrier,  // part of a block
 };
 
 /// Waits for every thread of the block; returns the reduction of the predicates that the kind asks for.
