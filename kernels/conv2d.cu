@@ -1,6 +1,7 @@
 // Convolution: the path of the plan, and the ordered sum of a split filter gradient.
 #include "kernels/conv2d.h"
 
+#include "epitaxy/error.h"
 #include "kernels/conv2d_paths.h"
 #include "kernels/device/world.cuh"
 
@@ -27,6 +28,7 @@ namespace epitaxy {
 using EPITAXY_WORLD::World;
 template <>
 void conv2d<World>(const Conv2dArgs& args, Stream stream) {
+  if (args.problem.second || args.problem.residual || args.problem.statistics) fail("conv2d: no kernel for this epilogue yet");
   if (args.plan.path == Conv2dPath::simt) {
     conv2d_simt<World>(args, stream);
   } else {

@@ -12,26 +12,31 @@ namespace epitaxy {
 
 enum class Conv2dPass : std::uint8_t { forward, input_gradient, filter_gradient };
 
-/// Everything about a convolution but its pointers. x [n,h,w,c], filter [k,r,s,c/groups], y [n,p,q,k].
+/// Everything about a convolution but its pointers. x [n,h,w,c - second] and x2 [n,h,w,second], filter [k,r,s,c/groups], y [n,p,q,k].
 struct Conv2dProblem {
   std::int64_t n, h, w, c, k, r, s, p, q;
   std::array<std::int64_t, 2> stride, dilation;  // vertical, horizontal
   std::array<std::int64_t, 4> padding;           // top, bottom, left, right
   std::array<PaddingMode, 2> padding_mode;
   std::int64_t groups;
-  DType dtype;            // of x, filter, y and their gradients; the filter gradient is fp32
-  bool tf32;              // fp32 data: round factors to tf32
-  bool bias;              // forward only
-  Activation activation;  // forward only: none or relu
+  DType dtype;              // of x, filter, y and their gradients; the filter gradient is fp32
+  bool tf32;                // fp32 data: round factors to tf32
+  bool bias;                // forward only
+  Activation activation;    // forward only: none or relu
+  std::int64_t second = 0;  // of the c channels, the last that a second image holds; 0: one image
+  bool residual = false;    // forward only
+  bool statistics = false;  // forward only
   bool operator==(const Conv2dProblem&) const = default;
 
   std::int64_t group_inputs() const { return c / groups; }
   std::int64_t group_outputs() const { return k / groups; }
   std::int64_t output_pixels() const { return n * p * q; }
+  std::int64_t statistics_tiles() const { return (output_pixels() + kConv2dStatisticsPixels - 1) / kConv2dStatisticsPixels; }
+  std::int64_t first() const { return c - second; }  // channels of the first image
 };
 
-/// simt: fused multiply-adds, strict fp32. mma: tensor cores (bf16, fp16, tf32) with fp32 accumulation.
-enum class Conv2dPath : std::uint8_t { simt, mma };
+/// simt: fused multiply-adds, strict fp32. mma: tensor cores (bf16, fp16, tf32) with fp32 accumulation. wgmma: the same on sm_90a.
+enum class Conv2dPath : std::uint8_t { simt, mma, wgmma };
 /// Rows x columns of the result that one block computes.
 enum class Conv2dTile : std::uint8_t { m128n128, m128n64, m64n64 };
 
@@ -53,13 +58,17 @@ std::size_t conv2d_workspace_bytes(Conv2dPass pass, const Conv2dProblem& problem
 struct Conv2dArgs {
   Conv2dPass pass;
   Conv2dProblem problem;
-  const void* x = nullptr;       // forward, filter gradient
-  const void* filter = nullptr;  // forward, input gradient
-  const void* dy = nullptr;      // gradients
-  const float* bias = nullptr;   // [k], forward, where problem.bias
-  void* result = nullptr;        // y, dx or dw
-  Conv2dPlan plan{};             // GPU worlds
-  float* workspace = nullptr;    // GPU worlds: conv2d_workspace_bytes
+  const void* x = nullptr;         // forward, filter gradient
+  const void* x2 = nullptr;        // as x, where problem.second
+  const void* filter = nullptr;    // forward, input gradient
+  const void* dy = nullptr;        // gradients
+  const float* bias = nullptr;     // [k], forward, where problem.bias
+  const void* residual = nullptr;  // [n,p,q,k], forward, where problem.residual
+  void* result = nullptr;          // y, dx or dw
+  void* result2 = nullptr;         // dx2, where problem.second
+  float* statistics = nullptr;     // [tiles, 2, k], forward, where problem.statistics
+  Conv2dPlan plan{};               // GPU worlds
+  float* workspace = nullptr;      // GPU worlds: conv2d_workspace_bytes
 };
 
 /// Runs args.pass.

@@ -22,6 +22,7 @@ struct CpuConv2d final : Prepared {
 }  // namespace
 
 std::shared_ptr<Prepared> cpu_prepare_conv2d(Conv2dPass pass, const Conv2dProblem& problem) {
+  if (problem.second || problem.residual || problem.statistics) return nullptr;
   pin_cpu_threads();
   auto made = std::make_shared<CpuConv2d>();
   if (WinogradConv2d::suits(pass, problem)) {

@@ -27,6 +27,8 @@ void check_options(const char* name, const Conv2dOptions& o) {
   require(o.groups >= 1, name, ": groups must be >= 1, got ", o.groups);
   require(o.activation == Activation::none || o.activation == Activation::relu, name, ": the epilogue can be relu or none, not ",
           epitaxy::name(o.activation));
+  require(o.second_channels >= 0, name, ": second_channels must be >= 0, got ", o.second_channels);
+  require(o.second_channels == 0 || o.groups == 1, name, ": a second input takes one group, not ", o.groups);
 }
 
 /// Output size along one axis.
@@ -47,34 +49,48 @@ void require_image(const char* name, const char* what, const TensorSpec& spec) {
 
 Conv2dProblem conv2d_problem(Conv2dPass pass, const Conv2dOptions& o, Size size, std::span<const TensorSpec> inputs) {
   const char* name = name_of(pass);
-  const bool forward = pass == Conv2dPass::forward, to_filter = pass == Conv2dPass::filter_gradient;
-  require_inputs(name, inputs.size(), 2, forward ? 3 : 2);
-  const TensorSpec &first = inputs[0], &second = inputs[1];
-  require_image(name, pass == Conv2dPass::input_gradient ? "dy" : "x", first);
+  const bool forward = pass == Conv2dPass::forward, to_image = pass == Conv2dPass::input_gradient, to_filter = !forward && !to_image;
+  const bool two = o.second_channels > 0, residual = forward && o.residual;
+  const std::size_t least = 2u + (two && !to_image) + residual;
+  require_inputs(name, inputs.size(), least, forward ? least + 1 : least);
+  const TensorSpec &first = inputs[0], &second = inputs[two && !to_image ? 2 : 1];
+  require_image(name, to_image ? "dy" : "x", first);
   require_image(name, to_filter ? "dy" : "filter", second);
   require(first.dtype == second.dtype, name, ": ", first, " and ", second, " must have one dtype");
 
   const Shape &a = first.shape, &b = second.shape;
   Conv2dProblem d{};
   d.n = a[0];
-  d.h = pass == Conv2dPass::input_gradient ? size[0] : a[1];
-  d.w = pass == Conv2dPass::input_gradient ? size[1] : a[2];
-  d.c = pass == Conv2dPass::input_gradient ? b[3] * o.groups : a[3];
+  d.h = to_image ? size[0] : a[1];
+  d.w = to_image ? size[1] : a[2];
+  d.second = o.second_channels;
+  d.c = to_image ? b[3] * o.groups : a[3] + d.second;
   d.k = to_filter ? b[3] : b[0];
   d.r = to_filter ? size[0] : b[1];
   d.s = to_filter ? size[1] : b[2];
+  if (two && !to_image) {
+    const TensorSpec x2{first.dtype, {d.n, d.h, d.w, d.second}};
+    require(inputs[1] == x2, name, ": x2 is ", inputs[1], ", expected ", x2);
+  }
+  require(d.c > d.second, name, ": filter ", second, " has no channels beside the ", d.second, " of the second input");
   require(d.c % o.groups == 0 && d.k % o.groups == 0, name, ": ", o.groups, " groups must divide the ", d.c, " input and ", d.k,
           " output channels");
   require(to_filter || b[3] * o.groups == d.c, name, ": filter ", second, " with ", o.groups, " groups reads ", b[3] * o.groups,
           " channels, x has ", d.c);
   d.p = output_size(name, o, 0, d.h, d.r);
   d.q = output_size(name, o, 1, d.w, d.s);
+  const TensorSpec y{first.dtype, {d.n, d.p, d.q, d.k}};
   if (!forward) {
     const TensorSpec& dy = to_filter ? second : first;
-    require(dy.shape == Shape{d.n, d.p, d.q, d.k}, name, ": dy is ", dy, ", expected ", TensorSpec{dy.dtype, {d.n, d.p, d.q, d.k}});
+    require(dy.shape == y.shape, name, ": dy is ", dy, ", expected ", y);
   }
-  if (inputs.size() == 3)
-    require(inputs[2] == TensorSpec{DType::fp32, {d.k}}, name, ": bias is ", inputs[2], ", expected ", TensorSpec{DType::fp32, {d.k}});
+  d.bias = inputs.size() > least;
+  if (d.bias) {
+    const TensorSpec &bias = inputs[two ? 3 : 2], want{DType::fp32, {d.k}};
+    require(bias == want, name, ": bias is ", bias, ", expected ", want);
+  }
+  d.residual = residual;
+  if (residual) require(inputs.back() == y, name, ": the residual is ", inputs.back(), ", expected ", y);
   d.stride = o.stride;
   d.dilation = o.dilation;
   d.padding = o.padding;
@@ -82,8 +98,8 @@ Conv2dProblem conv2d_problem(Conv2dPass pass, const Conv2dOptions& o, Size size,
   d.groups = o.groups;
   d.dtype = first.dtype;
   d.tf32 = o.tf32 && d.dtype == DType::fp32;
-  d.bias = inputs.size() == 3;
   d.activation = forward ? o.activation : Activation::none;
+  d.statistics = forward && o.statistics;
   return d;
 }
 
@@ -96,16 +112,25 @@ class Conv2d final : public Operation {
     check_options(name_of(pass), options);
     for (const auto v : size) require(v >= 1, name_of(pass), ": image and filter sizes must be >= 1, got ", v);
   }
+  Conv2dPass pass() const { return pass_; }
+  const Conv2dOptions& options() const { return options_; }
   std::string name() const override { return name_of(pass_); }
   std::string details() const override;
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     const Conv2dProblem d = problem(inputs);
+    std::vector<TensorSpec> result;
     switch (pass_) {
-      case Conv2dPass::forward: return {{d.dtype, {d.n, d.p, d.q, d.k}}};
-      case Conv2dPass::input_gradient: return {{d.dtype, {d.n, d.h, d.w, d.c}}};
-      case Conv2dPass::filter_gradient: return {{DType::fp32, {d.k, d.r, d.s, d.group_inputs()}}};
+      case Conv2dPass::forward:
+        result = {{d.dtype, {d.n, d.p, d.q, d.k}}};
+        if (d.statistics) result.push_back({DType::fp32, {d.statistics_tiles(), 2, d.k}});
+        break;
+      case Conv2dPass::input_gradient:
+        result = {{d.dtype, {d.n, d.h, d.w, d.first()}}};
+        if (d.second) result.push_back({d.dtype, {d.n, d.h, d.w, d.second}});
+        break;
+      case Conv2dPass::filter_gradient: result = {{DType::fp32, {d.k, d.r, d.s, d.group_inputs()}}}; break;
     }
-    return {};
+    return result;
   }
   std::shared_ptr<Prepared> prepare([[maybe_unused]] std::span<const TensorSpec> inputs,
                                     [[maybe_unused]] const Context& context) const override {
@@ -142,6 +167,16 @@ class Conv2d final : public Operation {
     // Both factors may be rounded (GPU, reference) or not (CPU): 2^-11 each.
     return {2, 1 + terms * 0x1p-13, Tolerance::Magnitude::absolute_inputs, 0x1p-11};
   }
+  /// A stored value may round to its neighbour, which moves a mean or a sum of squares by a part of a unit of the storage type.
+  Tolerance tolerance_of(int output, std::span<const TensorSpec> inputs) const override {
+    if (output == 0 || pass_ != Conv2dPass::forward) return tolerance(inputs);
+    const Conv2dProblem d = problem(inputs);
+    Tolerance result = tolerance(inputs);
+    result.terms = d.dtype == DType::fp32 ? result.terms : 1;
+    result.magnitude = Tolerance::Magnitude::largest_output;
+    result.math_roundoff = std::max(result.math_roundoff, unit_roundoff(d.dtype));
+    return result;
+  }
 
  private:
   Conv2dProblem problem(std::span<const TensorSpec> inputs) const { return conv2d_problem(pass_, options_, size_, inputs); }
@@ -176,22 +211,33 @@ std::string Conv2d::details() const {
   else if (o.padding_mode[1] == PaddingMode::periodic)
     add("periodic horizontally");
   if (o.groups > 1) add(text("groups ", o.groups));
-  if (pass_ == Conv2dPass::forward && o.activation == Activation::relu) add("relu");
+  if (o.second_channels > 0) add(text("second input ", o.second_channels));
+  if (pass_ != Conv2dPass::forward) return result;
+  if (o.residual) add("residual");
+  if (o.activation == Activation::relu) add("relu");
+  if (o.statistics) add("statistics");
   return result;
 }
 
 void Conv2d::run(const Call& call) const {
-  const std::size_t count = call.inputs.size();
-  std::array<TensorSpec, 3> specs;
-  require_inputs(name_of(pass_), count, 2, 3);
-  for (std::size_t i = 0; i < count; ++i) specs[i] = call.inputs[i].spec();
-  const Conv2dProblem d = problem({specs.data(), count});
+  constexpr std::size_t kMost = 5;  // x, x2, filter, bias, residual
+  std::array<TensorSpec, kMost> specs;
+  const auto& inputs = call.inputs;
+  require_inputs(name_of(pass_), inputs.size(), 2, kMost);
+  for (std::size_t i = 0; i < inputs.size(); ++i) specs[i] = inputs[i].spec();
+  const Conv2dProblem d = problem({specs.data(), inputs.size()});
 
   Conv2dArgs args{pass_, d};
-  (pass_ == Conv2dPass::input_gradient ? args.dy : args.x) = call.inputs[0].data();
-  (pass_ == Conv2dPass::filter_gradient ? args.dy : args.filter) = call.inputs[1].data();
-  if (d.bias) args.bias = call.inputs[2].as<float>();
+  std::size_t at = 0;
+  const auto next = [&] { return inputs[at++].data(); };
+  (pass_ == Conv2dPass::input_gradient ? args.dy : args.x) = next();
+  if (d.second && pass_ != Conv2dPass::input_gradient) args.x2 = next();
+  (pass_ == Conv2dPass::filter_gradient ? args.dy : args.filter) = next();
+  if (d.bias) args.bias = inputs[at++].as<float>();
+  if (d.residual) args.residual = next();
   args.result = call.outputs[0].data();
+  if (d.statistics) args.statistics = call.outputs[1].as<float>();
+  if (d.second && pass_ == Conv2dPass::input_gradient) args.result2 = call.outputs[1].data();
 #if EPITAXY_HAS_ONEDNN
   if (call.prepared) return cpu_run_conv2d(*call.prepared, args, call.workspace.data());
 #endif
@@ -204,12 +250,27 @@ void Conv2d::run(const Call& call) const {
 
 void Conv2d::differentiate(GradientBuilder& builder) const {
   if (pass_ != Conv2dPass::forward) return Operation::differentiate(builder);
+  const Conv2dOptions& o = options_;
+  require(!o.statistics || builder.gradient(1) == kNoValue, "conv2d: its statistics have no gradient");
   ValueId dy = builder.gradient(0);
-  if (options_.activation == Activation::relu) dy = builder.emit(activation_gradient(Activation::relu), {builder.output(0), dy})[0];
-  const Shape image = builder.spec(builder.input(0)).shape, filter = builder.spec(builder.input(1)).shape;
-  if (builder.wants(0)) builder.set(0, builder.emit(conv2d_input_gradient(options_, image[1], image[2]), {dy, builder.input(1)})[0]);
-  if (builder.wants(1)) builder.set(1, builder.emit(conv2d_filter_gradient(options_, filter[1], filter[2]), {builder.input(0), dy})[0]);
-  if (builder.results().size() > 2 && builder.wants(2)) builder.set(2, builder.emit(channel_sum(), {dy})[0]);
+  if (dy == kNoValue) return;
+  if (o.activation == Activation::relu) dy = builder.emit(activation_gradient(Activation::relu), {builder.output(0), dy})[0];
+  const bool two = o.second_channels > 0;
+  const int w = two ? 2 : 1, inputs = static_cast<int>(builder.results().size()), last = inputs - 1;
+  const Shape image = builder.spec(builder.input(0)).shape, filter = builder.spec(builder.input(w)).shape;
+  if (builder.wants(0) || (two && builder.wants(1))) {
+    const auto dx = builder.emit(conv2d_input_gradient(o, image[1], image[2]), {dy, builder.input(w)});
+    for (int i = 0; i < static_cast<int>(dx.size()); ++i)
+      if (builder.wants(i)) builder.set(i, dx[static_cast<std::size_t>(i)]);
+  }
+  if (builder.wants(w)) {
+    std::vector<ValueId> from{builder.input(0)};
+    if (two) from.push_back(builder.input(1));
+    from.push_back(dy);
+    builder.set(w, builder.emit(conv2d_filter_gradient(o, filter[1], filter[2]), from)[0]);
+  }
+  if (o.residual && builder.wants(last)) builder.set(last, dy);
+  if (inputs - (o.residual ? 1 : 0) > w + 1 && builder.wants(w + 1)) builder.set(w + 1, builder.emit(channel_sum(), {dy})[0]);
 }
 
 }  // namespace
@@ -220,6 +281,10 @@ OperationPtr conv2d_input_gradient(const Conv2dOptions& options, std::int64_t he
 }
 OperationPtr conv2d_filter_gradient(const Conv2dOptions& options, std::int64_t rows, std::int64_t columns) {
   return std::make_shared<Conv2d>(Conv2dPass::filter_gradient, options, Size{rows, columns});
+}
+const Conv2dOptions* conv2d_options(const Operation& operation) {
+  const auto* conv = dynamic_cast<const Conv2d*>(&operation);
+  return conv && conv->pass() == Conv2dPass::forward ? &conv->options() : nullptr;
 }
 OperationPtr conv2d_with_plan(Conv2dPass pass, const Conv2dOptions& options, std::array<std::int64_t, 2> size, const Conv2dPlan& plan) {
   return std::make_shared<Conv2d>(pass, options, size, plan);

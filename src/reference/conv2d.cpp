@@ -1,6 +1,9 @@
 // Convolution and its gradients as plain loops in double, written from the definition.
 #include "kernels/conv2d.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "epitaxy/dtype_switch.h"
 
 namespace epitaxy {
@@ -24,10 +27,16 @@ double factor(const Conv2dProblem& d, const T& x) {
   return d.tf32 ? round_tf32(to_float(x)) : to_float(x);
 }
 
+/// Channel c of a pixel of one image, or of two whose channels lie side by side.
+template <class T>
+T& element(const Conv2dProblem& d, T* first, T* second, std::int64_t pixel, std::int64_t c) {
+  return c < d.first() ? first[pixel * d.first() + c] : second[pixel * d.second + c - d.first()];
+}
+
 template <class T>
 void forward(const Conv2dArgs& args) {
   const Conv2dProblem& d = args.problem;
-  const T *x = static_cast<const T*>(args.x), *filter = static_cast<const T*>(args.filter);
+  const T *x = static_cast<const T*>(args.x), *x2 = static_cast<const T*>(args.x2), *filter = static_cast<const T*>(args.filter);
   T* y = static_cast<T*>(args.result);
   const std::int64_t inputs = d.group_inputs(), outputs = d.group_outputs();
   for (std::int64_t n = 0; n < d.n; ++n)
@@ -39,21 +48,39 @@ void forward(const Conv2dArgs& args) {
             for (std::int64_t s = 0; s < d.s; ++s) {
               const std::int64_t h = read_index(d, 0, p, r), w = read_index(d, 1, q, s);
               if (h < 0 || w < 0) continue;
-              const T* pixel = x + ((n * d.h + h) * d.w + w) * d.c + k / outputs * inputs;
+              const std::int64_t pixel = (n * d.h + h) * d.w + w, first = k / outputs * inputs;
               const T* tap = filter + ((k * d.r + r) * d.s + s) * inputs;
-              for (std::int64_t c = 0; c < inputs; ++c) sum += factor(d, pixel[c]) * factor(d, tap[c]);
+              for (std::int64_t c = 0; c < inputs; ++c) sum += factor(d, element(d, x, x2, pixel, first + c)) * factor(d, tap[c]);
             }
           if (d.bias) sum += args.bias[k];
+          if (d.residual) sum += to_float(static_cast<const T*>(args.residual)[((n * d.p + p) * d.q + q) * d.k + k]);
           if (d.activation == Activation::relu && sum <= 0) sum = 0;
           y[((n * d.p + p) * d.q + q) * d.k + k] = round<T>(static_cast<float>(sum));
         }
 }
 
 template <class T>
+void statistics(const Conv2dArgs& args) {
+  const Conv2dProblem& d = args.problem;
+  const T* y = static_cast<const T*>(args.result);
+  for (std::int64_t tile = 0; tile < d.statistics_tiles(); ++tile) {
+    const std::int64_t begin = tile * kConv2dStatisticsPixels, end = std::min(begin + kConv2dStatisticsPixels, d.output_pixels());
+    for (std::int64_t k = 0; k < d.k; ++k) {
+      double sum = 0, squares = 0;
+      for (std::int64_t pixel = begin; pixel < end; ++pixel) sum += to_float(y[pixel * d.k + k]);
+      const double mean = sum / static_cast<double>(end - begin);
+      for (std::int64_t pixel = begin; pixel < end; ++pixel) squares += std::pow(to_float(y[pixel * d.k + k]) - mean, 2);
+      args.statistics[2 * tile * d.k + k] = static_cast<float>(mean);
+      args.statistics[(2 * tile + 1) * d.k + k] = static_cast<float>(squares);
+    }
+  }
+}
+
+template <class T>
 void input_gradient(const Conv2dArgs& args) {
   const Conv2dProblem& d = args.problem;
   const T *dy = static_cast<const T*>(args.dy), *filter = static_cast<const T*>(args.filter);
-  T* dx = static_cast<T*>(args.result);
+  T *dx = static_cast<T*>(args.result), *dx2 = static_cast<T*>(args.result2);
   const std::int64_t inputs = d.group_inputs(), outputs = d.group_outputs();
   for (std::int64_t n = 0; n < d.n; ++n)
     for (std::int64_t h = 0; h < d.h; ++h)
@@ -72,14 +99,14 @@ void input_gradient(const Conv2dArgs& args) {
                     sum += factor(d, pixel[k]) * factor(d, filter[((k * d.r + r) * d.s + s) * inputs + c % inputs]);
                 }
             }
-          dx[((n * d.h + h) * d.w + w) * d.c + c] = round<T>(static_cast<float>(sum));
+          element(d, dx, dx2, (n * d.h + h) * d.w + w, c) = round<T>(static_cast<float>(sum));
         }
 }
 
 template <class T>
 void filter_gradient(const Conv2dArgs& args) {
   const Conv2dProblem& d = args.problem;
-  const T *x = static_cast<const T*>(args.x), *dy = static_cast<const T*>(args.dy);
+  const T *x = static_cast<const T*>(args.x), *x2 = static_cast<const T*>(args.x2), *dy = static_cast<const T*>(args.dy);
   float* dw = static_cast<float*>(args.result);
   const std::int64_t inputs = d.group_inputs(), outputs = d.group_outputs();
   for (std::int64_t k = 0; k < d.k; ++k)
@@ -93,7 +120,7 @@ void filter_gradient(const Conv2dArgs& args) {
                 const std::int64_t h = read_index(d, 0, p, r), w = read_index(d, 1, q, s);
                 if (h < 0 || w < 0) continue;
                 sum += factor(d, dy[((n * d.p + p) * d.q + q) * d.k + k]) *
-                       factor(d, x[((n * d.h + h) * d.w + w) * d.c + k / outputs * inputs + c]);
+                       factor(d, element(d, x, x2, (n * d.h + h) * d.w + w, k / outputs * inputs + c));
               }
           dw[((k * d.r + r) * d.s + s) * inputs + c] = static_cast<float>(sum);
         }
@@ -105,7 +132,10 @@ template <>
 void conv2d<Reference>(const Conv2dArgs& args, Stream) {
   with_float(args.problem.dtype, [&]<class T>() {
     switch (args.pass) {
-      case Conv2dPass::forward: return forward<T>(args);
+      case Conv2dPass::forward:
+        forward<T>(args);
+        if (args.problem.statistics) statistics<T>(args);
+        return;
       case Conv2dPass::input_gradient: return input_gradient<T>(args);
       case Conv2dPass::filter_gradient: return filter_gradient<T>(args);
     }

@@ -71,6 +71,71 @@ TEST(Conv2d, HandValuesOfOptions) {
             values(DType::fp32, {1, 1, 1, 2}, {21, 4300}), 0));
 }
 
+TEST(Conv2d, HandValuesOfTheEpilogue) {
+  Conv2dOptions options;
+  options.activation = Activation::relu;
+  options.residual = options.statistics = true;
+  const Tensor x = values(DType::fp32, {1, 1, 4, 1}, {1, 2, 3, 4}), filter = values(DType::fp32, {2, 1, 1, 1}, {1, -1});
+  const Tensor bias = values(DType::fp32, {2}, {0.5, 2.5});
+  const Tensor residual = values(DType::fp32, {1, 1, 4, 2}, {0, 0, 1, 1, -9, 0, 0, 2});
+  const auto got = run(*conv2d(options), {x, filter, bias, residual}, kReference);
+  EXPECT_TRUE(close(got[0], values(DType::fp32, {1, 1, 4, 2}, {1.5, 1.5, 3.5, 1.5, 0, 0, 4.5, 0.5}), 0));
+  // means 2.375, 0.875; squared deviations about them
+  EXPECT_TRUE(close(got[1], values(DType::fp32, {1, 2, 2}, {2.375, 0.875, 12.1875, 1.6875}), 0));
+  options.activation = Activation::none;
+  options.statistics = false;
+  EXPECT_TRUE(close(run(*conv2d(options), {x, filter, residual}, kReference)[0],
+                    values(DType::fp32, {1, 1, 4, 2}, {1, -1, 3, -1, -6, -3, 4, -2}), 0));
+}
+
+TEST(Conv2d, StatisticsAreOf128Pixels) {
+  Conv2dOptions options;
+  options.statistics = true;
+  const Tensor x = make({DType::bf16, {2, 13, 5, 1}}, Fill::normal(3, 1), 1), filter = values(DType::bf16, {1, 1, 1, 1}, {1});
+  const auto got = run(*conv2d(options), {x, filter}, kReference);
+  const auto y = numbers(got[0]), partials = numbers(got[1]);
+  ASSERT_EQ(got[1].shape(), (Shape{2, 2, 1}));  // 130 pixels: 128 and 2
+  const double mean = (y[128] + y[129]) / 2, deviation = (y[128] - y[129]) / 2;
+  EXPECT_NEAR(partials[2], mean, 1e-6);
+  EXPECT_NEAR(partials[3], 2 * deviation * deviation, 1e-6);
+}
+
+TEST(Conv2d, TwoInputsAreOneConcatenation) {
+  const Tensor x = make({DType::fp32, {2, 5, 4, 3}}, Fill::integers(-3, 3), 1),
+               x2 = make({DType::fp32, {2, 5, 4, 2}}, Fill::integers(-3, 3), 2);
+  const Tensor filter = make({DType::fp32, {4, 3, 3, 5}}, Fill::integers(-3, 3), 3);
+  Tensor both(cpu_backend(), {DType::fp32, {2, 5, 4, 5}});
+  for (std::int64_t pixel = 0; pixel < 40; ++pixel)
+    for (std::int64_t c = 0; c < 5; ++c)
+      both.as<float>()[pixel * 5 + c] = c < 3 ? x.as<float>()[pixel * 3 + c] : x2.as<float>()[pixel * 2 + c - 3];
+  const Conv2dOptions one = conv_options(1);
+  Conv2dOptions two = one;
+  two.second_channels = 2;
+  const Tensor y = run(*conv2d(one), {both, filter}, kReference)[0];
+  EXPECT_TRUE(same(run(*conv2d(two), {x, x2, filter}, kReference)[0], y));
+  const auto parts = run(*conv2d_input_gradient(two, 5, 4), {y, filter}, kReference);
+  const auto dx = numbers(run(*conv2d_input_gradient(one, 5, 4), {y, filter}, kReference)[0]), first = numbers(parts[0]),
+             second = numbers(parts[1]);
+  for (std::size_t pixel = 0; pixel < 40; ++pixel)
+    for (std::size_t c = 0; c < 5; ++c) EXPECT_EQ(dx[pixel * 5 + c], c < 3 ? first[pixel * 3 + c] : second[pixel * 2 + c - 3]);
+  EXPECT_TRUE(same(run(*conv2d_filter_gradient(two, 3, 3), {x, x2, y}, kReference)[0],
+                   run(*conv2d_filter_gradient(one, 3, 3), {both, y}, kReference)[0]));
+}
+
+TEST(Conv2d, GradientOfTwoInputsAndResidual) {
+  Conv2dOptions options = conv_options(1, 1, 1, PaddingMode::periodic);
+  options.second_channels = 2;
+  options.residual = options.statistics = true;
+  options.activation = Activation::relu;
+  const Tensor x = make({DType::fp32, {1, 4, 3, 1}}, Fill::uniform(-1, 1), 1),
+               x2 = make({DType::fp32, {1, 4, 3, 2}}, Fill::uniform(-1, 1), 2);
+  const Tensor filter = make({DType::fp32, {3, 3, 3, 3}}, Fill::uniform(-0.5, 0.5), 3), bias = values(DType::fp32, {3}, {60, -60, 60});
+  const Tensor residual = make({DType::fp32, {1, 4, 3, 3}}, Fill::uniform(-1, 1), 4);
+  check_gradient(conv2d(options), {x, x2, filter, bias, residual}, {0, 1, 2, 3, 4}, 0, 0.25);
+  options.activation = Activation::none;
+  check_gradient(conv2d(options), {x, x2, filter, residual}, {1, 3}, 0, 0.25);
+}
+
 TEST(Conv2d, ReferenceRoundsToTf32) {
   Conv2dOptions options;
   options.tf32 = true;  // 1 + 2^-11 is halfway and rounds away from zero
@@ -232,6 +297,18 @@ TEST(Conv2d, RefusesBadArguments) {
   Conv2dOptions sigmoid;
   sigmoid.activation = Activation::sigmoid;
   has(refusal(sigmoid, {1, 4, 4, 2}, {3, 3, 3, 2}), "relu or none, not sigmoid");
+  Conv2dOptions two;
+  two.second_channels = 3;
+  has(refusal(two, {1, 4, 4, 2}, {1, 4, 4, 3}, {{DType::fp32, {3, 3, 3, 4}}}),
+      "filter fp32 [3, 3, 3, 4] with 1 groups reads 4 channels, x has 5");
+  has(refusal(two, {1, 4, 4, 2}, {1, 4, 4, 2}, {{DType::fp32, {3, 3, 3, 4}}}), "x2 is fp32 [1, 4, 4, 2], expected fp32 [1, 4, 4, 3]");
+  has(refusal(two, {1, 4, 4, 2}, {3, 3, 3, 5}), "takes 3 to 4 inputs");
+  two.groups = 2;
+  has(refusal(two, {1, 4, 4, 2}, {1, 4, 4, 3}, {{DType::fp32, {3, 3, 3, 5}}}), "one group, not 2");
+  Conv2dOptions sum;
+  sum.residual = true;
+  has(refusal(sum, {1, 4, 4, 2}, {3, 3, 3, 2}, {{DType::fp32, {1, 2, 2, 4}}}),
+      "the residual is fp32 [1, 2, 2, 4], expected fp32 [1, 2, 2, 3]");
   EXPECT_THROW(conv2d({})->outputs(std::vector<TensorSpec>{{DType::bf16, {1, 4, 4, 2}}, {DType::fp32, {3, 3, 3, 2}}}), Error);
   EXPECT_THROW(conv2d_input_gradient({}, 5, 4)->outputs(std::vector<TensorSpec>{{DType::fp32, {1, 2, 2, 3}}, {DType::fp32, {3, 3, 3, 2}}}),
                Error);

@@ -106,6 +106,8 @@ class Operation {
   virtual bool is_view() const { return false; }
   virtual Cost cost(std::span<const TensorSpec> inputs) const;
   virtual Tolerance tolerance(std::span<const TensorSpec>) const { return {}; }
+  /// Of one output, where they differ.
+  virtual Tolerance tolerance_of(int /*output*/, std::span<const TensorSpec> inputs) const { return tolerance(inputs); }
 };
 
 /// Runs an operation now, allocating outputs and workspace: for tests and tools, not for training.
