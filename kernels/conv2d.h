@@ -37,8 +37,8 @@ struct Conv2dProblem {
 
 /// simt: fused multiply-adds, strict fp32. mma: tensor cores (bf16, fp16, tf32) with fp32 accumulation. wgmma: the same on sm_90a.
 enum class Conv2dPath : std::uint8_t { simt, mma, wgmma };
-/// Rows x columns of the result that one block computes.
-enum class Conv2dTile : std::uint8_t { m128n128, m128n64, m64n64 };
+/// Rows x columns of the result that one block computes; the last three on wgmma alone.
+enum class Conv2dTile : std::uint8_t { m128n128, m128n64, m64n64, m256n64, m256n128, m128n256 };
 
 struct Conv2dPlan {
   Conv2dPath path = Conv2dPath::simt;

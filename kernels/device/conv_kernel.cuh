@@ -268,6 +268,8 @@ void launch_conv2d_tile(const Conv2dArgs& args, Stream stream) {
       case Conv2dTile::m128n64: return launch_conv2d<ConvConfig<T, kPass, kTensor, kVec, 128, 64>>(args, stream);
       case Conv2dTile::m128n128:
         if constexpr (kTensor) return launch_conv2d<ConvConfig<T, kPass, kTensor, kVec, 128, 128>>(args, stream);
+        break;
+      default: break;
     }
   }
   fail("conv2d: no kernel for this plan");

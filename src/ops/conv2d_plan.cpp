@@ -87,7 +87,8 @@ Conv2dPlan choose(Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& 
 
 bool is_supported(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {
   if (plan.splits < 1 || (plan.splits > 1 && pass != Conv2dPass::filter_gradient)) return false;
-  if (!plan.vector && plan.tile != Conv2dTile::m64n64) return false;
+  if (plan.path != Conv2dPath::simt && plan.path != Conv2dPath::mma) return false;
+  if (plan.tile > Conv2dTile::m64n64 || (!plan.vector && plan.tile != Conv2dTile::m64n64)) return false;
   if (plan.vector && !can_vectorise(pass, d)) return false;
   if (plan.path == Conv2dPath::mma) return d.dtype != DType::fp32 || d.tf32;
   return !d.tf32 && (!plan.vector || d.dtype == DType::fp32) && plan.tile != Conv2dTile::m128n128;
