@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "cli/cli.h"
+#include "epitaxy/nn/model.h"
 #include "train/memory_size.h"
 #if EPITAXY_HAS_ONEDNN
 #include <oneapi/dnnl/dnnl.h>
@@ -72,7 +73,7 @@ void run(bool json) {
   std::cout << "build\n";
   for (const auto& [key, value] : all["build"].items())
     std::cout << "  " << key << ": " << (value.is_boolean() ? (value.get<bool>() ? "yes" : "no") : value.get<std::string>()) << '\n';
-  std::cout << "  models: crystalnet, resnet18, mlp" << std::endl;
+  std::cout << "  models: " << model_list() << std::endl;
 }
 
 }  // namespace

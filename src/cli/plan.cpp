@@ -65,8 +65,7 @@ Planned describe(const PlanCommand& command) {
     classification = outputs > 1;
   }
   const std::string name = command.config.model.empty() ? (input.rank() == 3 ? "crystalnet" : "mlp") : command.config.model;
-  planned.model =
-      name == "mlp" && !command.config.hidden.empty() ? mlp(input, outputs, command.config.hidden) : make_model(name, input, outputs);
+  planned.model = make_model(name, input, outputs, {command.config.hidden});
   planned.options.loss = classification ? LossKind::softmax_cross_entropy : LossKind::mean_squared_error;
   planned.options.mean.assign(static_cast<std::size_t>(input[-1]), 0.0f);
   planned.options.scale.assign(static_cast<std::size_t>(input[-1]), 1.0f);
@@ -132,8 +131,8 @@ void run(const PlanCommand& command) {
 void add_plan(CLI::App& app) {
   const auto command = std::make_shared<PlanCommand>();
   CLI::App* plan = app.add_subcommand("plan", "Layers, shapes, parameters, FLOPs, bytes and memory of a network, without training it");
-  plan->add_option("--model", command->config.model, "crystalnet, resnet18 or mlp")->type_name("NAME");
-  plan->add_option("--hidden", command->config.hidden, "mlp: units of the hidden layers")->type_name("UNITS,...")->delimiter(',');
+  plan->add_option("--model", command->config.model, model_list() + "; default crystalnet for images, else mlp")->type_name("NAME");
+  plan->add_option("--hidden", command->config.hidden, "mlp, vgg: units of the hidden layers")->type_name("UNITS,...")->delimiter(',');
   plan->add_option("--data", command->data, "takes shapes and classes from data, as for train")->type_name("PATH");
   plan->add_option("--target", command->target, "tables: the target columns")->type_name("COLUMN,...")->delimiter(',');
   plan->add_option("--features", command->features, "tables: the input columns")->type_name("COLUMN,...")->delimiter(',');
@@ -151,6 +150,7 @@ void add_plan(CLI::App& app) {
   plan->footer(
       "Examples:\n"
       "  epitaxy plan --model resnet18 --input 128x128x1 --classes 5 --batch 16\n"
+      "  epitaxy plan --model resnet50 --input 224x224x1 --classes 1000 --precision bf16\n"
       "  epitaxy plan --data images/ --batch 64 --precision bf16");
   plan->callback([command] { run(*command); });
 }

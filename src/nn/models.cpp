@@ -46,6 +46,12 @@ std::span<const std::string_view> model_names() {
   return kNames;
 }
 
+std::string model_list() {
+  std::string list;
+  for (const std::string_view name : model_names()) list.append(list.empty() ? "" : ", ").append(name);
+  return list;
+}
+
 Model make_model(const std::string& name, Shape input, std::int64_t outputs, const ModelOptions& options) {
   if (name == "mlp") return options.hidden.empty() ? mlp(input, outputs) : mlp(input, outputs, options.hidden);
   if (name == "crystalnet") return crystalnet(input, outputs);
@@ -54,9 +60,7 @@ Model make_model(const std::string& name, Shape input, std::int64_t outputs, con
   if (name == "resnet50") return resnet50(input, outputs);
   if (name == "vgg") return vgg(input, outputs, options.hidden);
   if (name == "ebsdnet") return ebsdnet(input, outputs);
-  std::string known;
-  for (const std::string_view one : model_names()) known.append(known.empty() ? "" : ", ").append(one);
-  reject("unknown model '", name, "': one of ", known);
+  reject("unknown model '", name, "': one of ", model_list());
 }
 
 }  // namespace epitaxy

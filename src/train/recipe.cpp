@@ -43,7 +43,7 @@ TrainConfig resolve(TrainConfig config, const Dataset& train) {
   fill(config.batch, 32);
   fill(config.epochs, mlp ? epochs_for(6000, train.size(), *config.batch, 10, 300) : epochs_for(1600, train.size(), *config.batch, 8, 60));
   fill(config.optimizer, OptimizerKind::adamw);
-  fill(config.learning_rate, *config.optimizer == OptimizerKind::sgd ? 0.05 : 3e-3);
+  fill(config.learning_rate, *config.optimizer == OptimizerKind::sgd ? 0.05 : config.model == "ebsdnet" ? 1e-4 : 3e-3);
   fill(config.weight_decay, *config.optimizer == OptimizerKind::adamw ? 0.05 : *config.optimizer == OptimizerKind::sgd ? 5e-4 : 0.0);
   fill(config.clip_norm, 0);
   if (*config.optimizer == OptimizerKind::sgd) {

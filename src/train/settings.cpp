@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "epitaxy/nn/model.h"
 #include "epitaxy/train/config.h"
 #include "train/memory_size.h"
 
@@ -148,9 +149,9 @@ std::vector<Setting> model_settings() {
   const std::string group = "Model and loss";
   return {
       one(
-          "model", group, "NAME", "crystalnet, resnet18 or mlp; default: crystalnet for images, mlp for tables",
+          "model", group, "NAME", model_list() + "; default: crystalnet for images, mlp for tables",
           [](auto& c, const auto& v) { c.model = v; }, [](Config c) { return some(c.model); }),
-      {"hidden", group, "UNITS,...", "mlp: units of the hidden layers; default 128,128", Kind::list,
+      {"hidden", group, "UNITS,...", "units of the hidden layers: mlp, default 128,128; vgg, default by image size", Kind::list,
        [](auto& c, const Values& v) {
          c.hidden.clear();
          for (const auto& units : v) c.hidden.push_back(number_in<std::int64_t>(units, 1, 1 << 20));

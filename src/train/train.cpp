@@ -26,8 +26,7 @@ std::int64_t outputs_of(const Dataset& train) {
 
 Model model_of(const TrainConfig& config, const Dataset& train) {
   const Shape input = train.inputs.shape().tail();
-  if (config.model == "mlp") return mlp(input, outputs_of(train), config.hidden);
-  return make_model(config.model, input, outputs_of(train));
+  return make_model(config.model, input, outputs_of(train), {config.hidden});
 }
 
 ModelCard card_of(const TrainConfig& config, const Dataset& train) {

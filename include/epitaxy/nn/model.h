@@ -112,6 +112,7 @@ struct ModelOptions {
   std::vector<std::int64_t> hidden;  // mlp, vgg: units of the hidden dense layers; empty: the model's own
 };
 std::span<const std::string_view> model_names();
+std::string model_list();  // the names in one line
 /// One of the above by name; rejects an unknown name, listing the known ones.
 Model make_model(const std::string& name, Shape input, std::int64_t outputs, const ModelOptions& options = {});
 

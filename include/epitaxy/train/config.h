@@ -26,8 +26,8 @@ struct TrainConfig {
   Augmentation augmentation;
   bool targets_invariant = false;  // a regression whose values do not change under the augmentation
 
-  std::string model;                 // crystalnet, resnet18 or mlp; empty: crystalnet for images, mlp for tables
-  std::vector<std::int64_t> hidden;  // mlp: units of the hidden layers; empty: 128, 128
+  std::string model;                 // one of model_names(); empty: crystalnet for images, mlp for tables
+  std::vector<std::int64_t> hidden;  // mlp, vgg: units of the hidden layers; empty: 128, 128 for mlp
   std::optional<LossKind> loss;
   std::optional<float> label_smoothing;
   std::string class_weights = "none";  // none, balanced, or one number per class, comma separated
