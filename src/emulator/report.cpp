@@ -34,6 +34,18 @@ const char* name(Meeting kind) {
     case Meeting::mma_bf16: return "mma.sync bf16";
     case Meeting::mma_fp16: return "mma.sync fp16";
     case Meeting::mma_tf32: return "mma.sync tf32";
+    case Meeting::stmatrix_x2: return "stmatrix.x2";
+    case Meeting::stmatrix_x2_trans: return "stmatrix.x2.trans";
+    case Meeting::stmatrix_x4: return "stmatrix.x4";
+    case Meeting::stmatrix_x4_trans: return "stmatrix.x4.trans";
+    case Meeting::wgmma: return "wgmma";
+    case Meeting::wgmma_fence: return "wgmma.fence";
+    case Meeting::wgmma_commit: return "wgmma.commit_group";
+    case Meeting::wgmma_wait: return "wgmma.wait_group";
+    case Meeting::setmaxnreg: return "setmaxnreg";
+    case Meeting::elect: return "elect.sync";
+    case Meeting::mbarrier: return "mbarrier wait";
+    case Meeting::named_barrier: return "bar.sync";
   }
   return "?";
 }
