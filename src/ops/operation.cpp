@@ -17,9 +17,12 @@ std::vector<Tensor> run(const Operation& operation, const std::vector<Tensor>& i
   std::vector<TensorSpec> specs;
   specs.reserve(inputs.size());
   for (const auto& input : inputs) specs.push_back(input.spec());
-  std::vector<Tensor> outputs;
-  for (const auto& spec : operation.outputs(specs)) outputs.emplace_back(*context.backend, spec);
   const auto prepared = operation.prepare(specs, context);
+  std::vector<Tensor> outputs;
+  for (const auto& spec : operation.outputs(specs)) {
+    const std::size_t size = operation.output_bytes(static_cast<int>(outputs.size()), specs, context, prepared.get());
+    outputs.emplace_back(std::make_shared<Buffer>(*context.backend, size), 0, spec);
+  }
   const std::size_t bytes = operation.workspace_bytes(specs, context, prepared.get());
   const Tensor workspace(*context.backend, {DType::uint8, {static_cast<std::int64_t>(bytes)}});
   operation.run({inputs, outputs, workspace, prepared.get(), context});

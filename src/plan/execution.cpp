@@ -41,15 +41,18 @@ struct Feed::Slots {};
 
 namespace {
 constexpr std::size_t padded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+bool is_capturable(const Graph& graph) {
+  return std::all_of(graph.nodes().begin(), graph.nodes().end(), [](const Node& node) { return node.operation->capturable(); });
+}
 bool is_cuda(const Context& context) { return context.device().kind == DeviceKind::cuda; }
 }  // namespace
 
-Execution::Execution(const Plan& plan, const Context& context) : plan_(plan), context_(context) {}
+Execution::Execution(const Plan& plan, const Context& context) : plan_(plan), context_(context), capturable_(is_capturable(plan.graph())) {}
 Execution::~Execution() = default;
 
 void Execution::run() {
 #if EPITAXY_HAS_CUDA
-  if (is_cuda(context_) && runs_ > 0) {
+  if (is_cuda(context_) && runs_ > 0 && capturable_) {
     if (!captured_) {
       captured_ = std::make_unique<Captured>();
       captured_->graph.emplace(context_.stream, [&] { plan_.run(); });

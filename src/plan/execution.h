@@ -7,7 +7,8 @@
 
 namespace epitaxy {
 
-/// Runs a plan. On CUDA the first run is eager (it warms libraries up), the second is captured as a graph, later ones replay it.
+/// Runs a plan. On CUDA the first run is eager (it warms libraries up), the second is captured as a graph, later ones replay it; a plan
+/// with an operation that no graph can hold (Operation::capturable) always runs eagerly.
 class Execution {
  public:
   Execution(const Plan& plan, const Context& context);
@@ -19,6 +20,7 @@ class Execution {
   const Plan& plan_;
   const Context& context_;
   std::unique_ptr<Captured> captured_;
+  [[maybe_unused]] bool capturable_;
   int runs_ = 0;
 };
 

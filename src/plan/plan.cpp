@@ -34,10 +34,15 @@ Plan::Plan(Graph graph, const Context& context, std::span<const ValueId> fixed, 
 
   for (int n = 0; n < nodes; ++n) {
     const Node& node = graph_.nodes()[n];
+    const auto specs = graph_.specs(node.inputs);
+    nodes_.emplace_back().prepared = node.operation->prepare(specs, context_);
+    const Prepared* prepared = nodes_.back().prepared.get();
     for (std::size_t o = 0; o < node.outputs.size(); ++o) {
       const ValueId id = node.outputs[o];
       if (block_of_[id] != kUnplaced) continue;
-      const std::size_t bytes = graph_.spec(id).bytes();
+      const int output = static_cast<int>(o);
+      const std::size_t bytes =
+          node.operation->is_opaque(output) ? node.operation->output_bytes(output, specs, context_, prepared) : graph_.spec(id).bytes();
       const int source = node.operation->is_view() ? 0 : node.operation->in_place(static_cast<int>(o));
       if (source >= 0) {
         const int block = block_of_[node.inputs[source]];
@@ -56,11 +61,8 @@ Plan::Plan(Graph graph, const Context& context, std::span<const ValueId> fixed, 
   for (int n = 0; n < nodes; ++n) {
     const Node& node = graph_.nodes()[n];
     const auto specs = graph_.specs(node.inputs);
-    PlannedNode planned;
-    planned.prepared = node.operation->prepare(specs, context_);
-    workspace_bytes_.push_back(node.operation->workspace_bytes(specs, context_, planned.prepared.get()));
+    workspace_bytes_.push_back(node.operation->workspace_bytes(specs, context_, nodes_[n].prepared.get()));
     workspace_block_.push_back(workspace_bytes_.back() ? open_block(workspace_bytes_.back(), n, n) : kFixed);
-    nodes_.push_back(std::move(planned));
   }
   offsets_ = place(blocks, arena_bytes_);
 }

@@ -189,6 +189,7 @@ std::vector<double> numbers(const Tensor& tensor) {
   const auto want = running.get();
   if (got.size() != want.size()) return ::testing::AssertionFailure() << got.size() << " outputs, expected " << want.size();
   for (std::size_t o = 0; o < want.size(); ++o) {
+    if (operation.is_opaque(static_cast<int>(o))) continue;
     if (got[o].spec() != want[o].spec())
       return ::testing::AssertionFailure() << "output " << o << " is " << got[o].spec() << ", expected " << want[o].spec();
     const auto a = numbers(got[o]), b = numbers(want[o]);

@@ -97,6 +97,14 @@ class Operation {
   virtual std::shared_ptr<Prepared> prepare(std::span<const TensorSpec>, const Context&) const { return nullptr; }
   /// Scratch the run needs; pure.
   virtual std::size_t workspace_bytes(std::span<const TensorSpec>, const Context&, const Prepared*) const { return 0; }
+  /// Whether only this operation's gradient, on the same device, understands an output: a recurrent network's reserve. Never compared.
+  virtual bool is_opaque(int /*output*/) const { return false; }
+  /// Bytes that a plan gives an output: its spec's, or more where a library decides what an opaque output takes.
+  virtual std::size_t output_bytes(int output, std::span<const TensorSpec> inputs, const Context&, const Prepared*) const {
+    return outputs(inputs)[static_cast<std::size_t>(output)].bytes();
+  }
+  /// False where a run reads device memory on the host (sequence lengths, for cuDNN), which no CUDA graph can hold.
+  virtual bool capturable() const { return true; }
   virtual void run(const Call& call) const = 0;
   /// Emits the backward nodes. An operation without a gradient keeps this one, which throws if a gradient is wanted.
   virtual void differentiate(GradientBuilder& builder) const;
