@@ -15,15 +15,13 @@ std::vector<PlanRow> plan_rows(const Model& model, const CompileOptions& options
     row_of[entry.name] = rows.size();
     rows.push_back(std::move(row));
   }
-  const std::size_t forward = training.built.node_entry.size();
-  for (std::size_t n = 0; n < graph.nodes().size(); ++n) {
-    const Node& node = graph.nodes()[n];
+  for (const Node& node : graph.nodes()) {
     const std::string layer = node.name.substr(0, node.backward ? node.name.find('/') : std::string::npos);
     const auto at = row_of.find(layer);
     if (at == row_of.end()) continue;
     PlanRow& row = rows[at->second];
     const Cost cost = node.operation->cost(graph.specs(node.inputs));
-    if (n < forward) {
+    if (!node.backward) {
       row.forward_flops += cost.flops;
       if (row.details.empty()) row.details = node.operation->details();
     }
@@ -31,12 +29,6 @@ std::vector<PlanRow> plan_rows(const Model& model, const CompileOptions& options
     row.bytes += cost.bytes;
   }
   return rows;
-}
-
-std::size_t fixed_overhead(Device device) {
-  // Measured as the growth of resident memory that no plan accounts for: library code that is first touched, threads, allocator.
-  // tests/plan/memory_test.cpp holds the sum against the growth.
-  return device.kind == DeviceKind::cuda ? std::size_t{480} << 20 : std::size_t{4} << 20;
 }
 
 }  // namespace epitaxy
