@@ -65,6 +65,7 @@ class Finalize final : public Operation {
     require(pixels >= 1, "batch_norm_finalize: pixels must be positive, got ", pixels);
     require(tile_pixels >= 0, "batch_norm_finalize: tile_pixels must not be negative, got ", tile_pixels);
   }
+  const BatchNormOptions& options() const { return options_; }
   std::string name() const override { return "batch_norm_finalize"; }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     require_inputs("batch_norm_finalize", inputs.size(), 3, 3);
@@ -142,6 +143,7 @@ class Inference final : public Operation {
 class Apply final : public Operation {
  public:
   Apply(bool training, BatchNormEpilogue epilogue) : training_(training), epilogue_(epilogue) { require_epilogue(epilogue.activation); }
+  BatchNormApplyOptions options() const { return {training_, epilogue_}; }
   std::string name() const override { return "batch_norm_apply"; }
   std::string details() const override {
     return text(relu() ? "relu" : "", relu() && epilogue_.add ? " " : "", epilogue_.add ? "add" : "");
@@ -317,6 +319,15 @@ OperationPtr batch_norm_apply(bool training, BatchNormEpilogue epilogue) { retur
 OperationPtr batch_norm_reduce(BatchNormEpilogue epilogue) { return std::make_shared<Reduce>(epilogue); }
 OperationPtr batch_norm_input_gradient(bool training, Activation activation) {
   return std::make_shared<InputGradient>(training, activation);
+}
+
+const BatchNormOptions* batch_norm_finalize_options(const Operation& operation) {
+  const auto* finalize = dynamic_cast<const Finalize*>(&operation);
+  return finalize ? &finalize->options() : nullptr;
+}
+std::optional<BatchNormApplyOptions> batch_norm_apply_options(const Operation& operation) {
+  const auto* apply = dynamic_cast<const Apply*>(&operation);
+  return apply ? std::optional(apply->options()) : std::nullopt;
 }
 
 }  // namespace epitaxy

@@ -2,6 +2,8 @@
 // dimension; a pixel is everything else. All statistics are fp32.
 #pragma once
 
+#include <optional>
+
 #include "epitaxy/ops/activation.h"
 #include "epitaxy/ops/operation.h"
 
@@ -41,5 +43,14 @@ OperationPtr batch_norm_reduce(BatchNormEpilogue epilogue = {});
 /// terms, and inputs, where not `training`. Activation::relu: one more input, beta, at the end; dy is masked by the recomputed y > 0.
 /// (After relu with add, pass batch_norm_reduce's dresidual as dy, and Activation::none.)
 OperationPtr batch_norm_input_gradient(bool training, Activation activation = Activation::none);
+
+/// What an operation that batch_norm_finalize() made was given; null for any other. For fusion, as the next.
+const BatchNormOptions* batch_norm_finalize_options(const Operation& operation);
+struct BatchNormApplyOptions {
+  bool training = true;
+  BatchNormEpilogue epilogue;
+};
+/// What an operation that batch_norm_apply() made was given; nothing for any other.
+std::optional<BatchNormApplyOptions> batch_norm_apply_options(const Operation& operation);
 
 }  // namespace epitaxy
