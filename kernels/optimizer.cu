@@ -34,6 +34,7 @@ __global__ void __launch_bounds__(kThreads) sgd_kernel(SgdArgs args) {
   load_vector<kVector>(args.velocity + first, v, valid);
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
+    if (scale == 0.0f) break;  // a skipped step
     g[i] *= scale;
     if (first + i < args.decay_count) g[i] += args.weight_decay * p[i];
     v[i] = args.momentum * v[i] + g[i];
@@ -59,6 +60,7 @@ __global__ void __launch_bounds__(kThreads) adam_kernel(AdamArgs args, float log
   load_vector<kVector>(args.v + first, v, valid);
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
+    if (scale == 0.0f) break;  // a skipped step
     g[i] *= scale;
     if (first + i < args.decay_count) {
       if (args.decoupled)

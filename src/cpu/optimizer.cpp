@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <utility>
 
 #include "cpu/parallel.h"
 #include "epitaxy/dtype_switch.h"
@@ -31,11 +33,20 @@ void for_pieces(const Args& args, Body&& body) {
   });
 }
 
+/// A skipped step: the state stays.
+template <class Args>
+void keep(const Args& args, std::initializer_list<std::pair<const float*, float*>> arrays) {
+  for (const auto& [from, to] : arrays)
+    if (from != to) std::copy_n(from, args.count, to);
+  for_pieces(args, [](std::int64_t, std::int64_t, bool) {});
+}
+
 }  // namespace
 
 template <>
 void sgd<Host>(const SgdArgs& args, Stream) {
   const float rate = *args.learning_rate, scale = *args.gradient_scale, momentum = args.momentum;
+  if (scale == 0) return keep(args, {{args.parameters, args.new_parameters}, {args.velocity, args.new_velocity}});
   // direction = ahead * v + now * g: v itself, or one momentum step ahead of it (Nesterov).
   const float ahead = args.nesterov ? momentum : 1.0f, now = args.nesterov ? 1.0f : 0.0f;
   for_pieces(args, [&](std::int64_t first, std::int64_t last, bool decays) {
@@ -54,6 +65,7 @@ void sgd<Host>(const SgdArgs& args, Stream) {
 template <>
 void adam<Host>(const AdamArgs& args, Stream) {
   const float rate = *args.learning_rate, scale = *args.gradient_scale, beta1 = args.beta1, beta2 = args.beta2, epsilon = args.epsilon;
+  if (scale == 0) return keep(args, {{args.parameters, args.new_parameters}, {args.m, args.new_m}, {args.v, args.new_v}});
   const double t = static_cast<double>(*args.step + 1);
   const float step_size = static_cast<float>(rate / -std::expm1(t * std::log(static_cast<double>(beta1))));
   const float correction2 = static_cast<float>(1 / std::sqrt(-std::expm1(t * std::log(static_cast<double>(beta2)))));

@@ -26,8 +26,9 @@ void sgd<Reference>(const SgdArgs& args, Stream) {
     if (i < args.decay_count) g += args.weight_decay * p;
     const double v = momentum * args.velocity[i] + g;
     const double direction = args.nesterov ? g + momentum * v : v;
-    args.new_velocity[i] = static_cast<float>(v);
-    args.new_parameters[i] = static_cast<float>(p - rate * direction);
+    const bool skip = scale == 0;
+    args.new_velocity[i] = skip ? args.velocity[i] : static_cast<float>(v);
+    args.new_parameters[i] = static_cast<float>(skip ? p : p - rate * direction);
     store_copy(args.copy, args.copy_dtype, i, args.new_parameters[i]);
   }
 }
@@ -48,9 +49,10 @@ void adam<Reference>(const AdamArgs& args, Stream) {
     const double m = beta1 * args.m[i] + (1 - beta1) * g;
     const double v = beta2 * args.v[i] + (1 - beta2) * g * g;
     p -= rate * (m / correction1) / (std::sqrt(v / correction2) + args.epsilon);
-    args.new_m[i] = static_cast<float>(m);
-    args.new_v[i] = static_cast<float>(v);
-    args.new_parameters[i] = static_cast<float>(p);
+    const bool skip = scale == 0;
+    args.new_m[i] = skip ? args.m[i] : static_cast<float>(m);
+    args.new_v[i] = skip ? args.v[i] : static_cast<float>(v);
+    args.new_parameters[i] = skip ? args.parameters[i] : static_cast<float>(p);
     store_copy(args.copy, args.copy_dtype, i, args.new_parameters[i]);
   }
 }

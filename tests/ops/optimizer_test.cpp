@@ -140,6 +140,24 @@ TEST(Adam, FirstStepIsTheLearningRate) {
   }
 }
 
+TEST(Optimizer, AScaleOfZeroSkipsTheStep) {
+  constexpr double kInf = std::numeric_limits<double>::infinity(), kNan = std::numeric_limits<double>::quiet_NaN();
+  const Tensor p = values(DType::fp32, {5}, {1, -2, 3, 0.1, 5}), g = values(DType::fp32, {5}, {kInf, kNan, 1, -kInf, 0}),
+               m = values(DType::fp32, {5}, {1, 2, 3, 4, 5}), v = values(DType::fp32, {5}, {5, 4, 3, 2, 1});
+  for (const auto& [where, context] : contexts()) {
+    SCOPED_TRACE(where);
+    const auto s = step_on(context, *sgd({.weight_decay = 0.1f, .decay_count = 3, .copy = DType::bf16}), {p, g, m, scalar(0.1), scalar(0)});
+    EXPECT_TRUE(same(s[0], p));
+    EXPECT_TRUE(same(s[1], m));
+    EXPECT_TRUE(same(s[2], values(DType::bf16, {5}, {1, -2, 3, 0.1, 5})));
+    const auto a =
+        step_on(context, *adam({.weight_decay = 0.1f, .decoupled = true, .decay_count = 3}), {p, g, m, v, scalar(0.1), scalar(0), step(3)});
+    EXPECT_TRUE(same(a[0], p));
+    EXPECT_TRUE(same(a[1], m));
+    EXPECT_TRUE(same(a[2], v));
+  }
+}
+
 TEST(AdvanceStep, CountsBeyond32Bits) {
   for (const auto& [where, context] : contexts()) {
     const Tensor large(cpu_backend(), {DType::int64, {1}});

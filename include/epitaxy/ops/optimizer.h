@@ -1,5 +1,6 @@
 // Optimizer steps over flat arrays: all parameters of a model lie in one fp32 array (master weights), all gradients in another, so one
 // launch updates everything. Elements [0, decay_count) are weights, which decay; the rest (biases, normalisation) do not.
+// A gradient_scale of 0 skips the step: parameters and moments stay, whatever the gradients are.
 #pragma once
 
 #include "epitaxy/ops/operation.h"
