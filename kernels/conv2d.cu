@@ -1,9 +1,10 @@
-// Convolution: the path of the plan, and the ordered sum of a split filter gradient.
+// Convolution: the path of the plan, the ordered sum of a split filter gradient, and statistics where the path leaves them to a pass of
+// their own.
 #include "kernels/conv2d.h"
 
-#include "epitaxy/error.h"
+#include "epitaxy/dtype_switch.h"
 #include "kernels/conv2d_paths.h"
-#include "kernels/device/world.cuh"
+#include "kernels/device/channel_tiles.cuh"
 
 namespace epitaxy::EPITAXY_WORLD {
 
@@ -20,6 +21,57 @@ __global__ void __launch_bounds__(kThreads) sum_splits_kernel(float* result, con
   result[i] = sum;
 }
 
+/// Mean and sum of squared deviations of each tile of pixels of y: two passes, the second from the cache.
+template <class T, int N>
+__global__ void __launch_bounds__(kTileThreads)
+    conv2d_statistics_kernel(const T* y, float* statistics, std::int64_t pixels, std::int64_t channels, ChannelLayout layout) {
+  EPITAXY_SHARED(float, means, [32 * N]);
+  const ChannelPlace place = channel_place<N>(layout, channels);
+  const std::int64_t first = blockIdx.x * kConv2dStatisticsPixels;
+  const std::int64_t last = pixels - first < kConv2dStatisticsPixels ? pixels : first + kConv2dStatisticsPixels;
+  const std::int64_t begin = place.active ? first + place.row : last;
+  const float share = 1.0f / static_cast<float>(last - first);
+  float sums[1][N] = {}, squares[1][N] = {};
+#pragma unroll 4
+  for (std::int64_t p = begin; p < last; p += layout.rows) {
+    float values[N];
+    load_floats(values, y + p * channels + place.channel);
+#pragma unroll
+    for (int i = 0; i < N; ++i) sums[0][i] += values[i];
+  }
+  add_rows(sums, layout, place);
+  if (place.active && place.row == 0)
+#pragma unroll
+    for (int i = 0; i < N; ++i) means[place.lane * N + i] = sums[0][i] * share;
+  __syncthreads();
+#pragma unroll 4
+  for (std::int64_t p = begin; p < last; p += layout.rows) {
+    float values[N];
+    load_floats(values, y + p * channels + place.channel);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const float d = values[i] - means[place.lane * N + i];
+      squares[0][i] += d * d;
+    }
+  }
+  add_rows(squares, layout, place);
+  if (!place.active || place.row != 0) return;
+  float* to = statistics + 2 * static_cast<std::int64_t>(blockIdx.x) * channels + place.channel;
+#pragma unroll
+  for (int i = 0; i < N; ++i) to[i] = means[place.lane * N + i], to[channels + i] = squares[0][i];
+}
+
+template <class T>
+void launch_statistics(const Conv2dArgs& args, Stream stream) {
+  const Conv2dProblem& d = args.problem;
+  const T* y = static_cast<const T*>(args.result);
+  with_channel_vector<T>(d.k, is_aligned<T, kVectorWidth<T>>(y), [&]<int N>() {
+    const ChannelLayout layout = channel_layout(d.k, N);
+    launch(stream, "conv2d_statistics", conv2d_statistics_kernel<T, N>, dim3(static_cast<unsigned>(d.statistics_tiles()), layout.chunks),
+           kTileThreads, 0, y, args.statistics, d.output_pixels(), d.k, layout);
+  });
+}
+
 }  // namespace
 
 }  // namespace epitaxy::EPITAXY_WORLD
@@ -28,7 +80,6 @@ namespace epitaxy {
 using EPITAXY_WORLD::World;
 template <>
 void conv2d<World>(const Conv2dArgs& args, Stream stream) {
-  if (args.problem.second || args.problem.residual || args.problem.statistics) fail("conv2d: no kernel for this epilogue yet");
   if (args.plan.path == Conv2dPath::simt) {
     conv2d_simt<World>(args, stream);
   } else {
@@ -38,8 +89,10 @@ void conv2d<World>(const Conv2dArgs& args, Stream stream) {
       case Conv2dPass::filter_gradient: conv2d_mma_filter_gradient<World>(args, stream); break;
     }
   }
-  if (args.pass != Conv2dPass::filter_gradient || args.plan.splits == 1) return;
   const Conv2dProblem& d = args.problem;
+  if (d.statistics && !computes_statistics(args.plan))
+    with_float(d.dtype, [&]<class T>() { EPITAXY_WORLD::launch_statistics<T>(args, stream); });
+  if (args.pass != Conv2dPass::filter_gradient || args.plan.splits == 1) return;
   const std::int64_t count = d.k * d.r * d.s * d.group_inputs();
   EPITAXY_WORLD::launch(stream, "conv2d_sum_splits", EPITAXY_WORLD::sum_splits_kernel,
                         static_cast<unsigned>((count + EPITAXY_WORLD::kThreads - 1) / EPITAXY_WORLD::kThreads), EPITAXY_WORLD::kThreads, 0,

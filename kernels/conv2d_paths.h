@@ -5,6 +5,11 @@
 
 namespace epitaxy {
 
+/// Whether the forward kernel of a plan writes the statistics itself: its tiles are theirs. Else a pass over y does.
+inline bool computes_statistics(const Conv2dPlan& plan) {
+  return plan.path == Conv2dPath::wgmma || (plan.path == Conv2dPath::mma && plan.tile != Conv2dTile::m64n64);
+}
+
 template <class World>
 void conv2d_simt(const Conv2dArgs& args, Stream stream);
 template <class World>

@@ -8,18 +8,21 @@
 #include <algorithm>
 
 #include "epitaxy/error.h"
+#include "kernels/device/conv_epilogue.cuh"
 #include "kernels/device/conv_loaders.cuh"
-#include "kernels/device/conv_math.cuh"
 
 namespace epitaxy::EPITAXY_WORLD {
 
 struct ConvParams {
   ConvGeometry g;
-  const void* x;
+  const void *x, *x2;
   const void* filter;
   const void* dy;
   const float* bias;                   // null: none
+  const void* residual;                // null: none
   void* result;                        // the workspace, where the filter gradient is split
+  void* result2;                       // of the second image
+  float* statistics;                   // null: none, or not by this kernel
   int row_tiles, column_tiles, parts;  // parts: residues by the stride, or splits
   int pixels, columns;                 // the product's rows (reduction length in the filter gradient) and columns
   int part_pixels;                     // filter gradient: reduction length of one split
@@ -34,11 +37,12 @@ struct ConvConfig {
   static constexpr Conv2dPass kPass = kPass_;
   static constexpr bool kTensor = kTensor_, kFilterGradient = kPass == Conv2dPass::filter_gradient;
   static constexpr int kVec = kVec_, kRows = kRows_, kColumns = kColumns_, kDepth = 64 / sizeof(T);
-  static constexpr int kStages = kRows * kColumns > 128 * 64 ? 3 : 4;
+  static constexpr int kStages = 3;  // two blocks of 128 x 64, or one of 128 x 128, in the 99 KB of sm_86, 89 and 120
   using A = FactorTile<T, kRows, kDepth, !kFilterGradient>;
   using B = FactorTile<T, kColumns, kDepth, kPass == Conv2dPass::forward>;
   using Math = std::conditional_t<kTensor, TensorMath<T, A, B, kRows == 128 ? 64 : 32, 32>, ScalarMath<T, A, B>>;
   static constexpr int kThreads = Math::kThreads;
+  static constexpr bool kStatistics = kTensor && kPass == Conv2dPass::forward && kRows == kConv2dStatisticsPixels;
   static constexpr int kBlocks = kThreads == 256 ? 2 : kRows == 128 || kVec == 1 ? 3 : 4;  // a multiprocessor; bounds the registers
   template <class Tile>
   using Copy =
@@ -75,7 +79,7 @@ __device__ __forceinline__ void multiply(typename Config::Math& math, typename C
 /// The shared tables of the passes whose rows are pixels.
 struct ConvTables {
   ConvRow* rows;
-  std::int64_t* out;  // the row's pixel in the result, -1 for none
+  int* out;  // the row's pixel in the result, -1 for none
   ConvTap *taps_y, *taps_x;
   int* counts;  // of vertical and horizontal taps
 };
@@ -94,23 +98,22 @@ __device__ inline int collect_taps(ConvTap* taps, int filter, int dilation, int 
 }
 
 template <Conv2dPass kPass, int kRows, int kThreads>
-__device__ __forceinline__ void fill_tables(const ConvParams& p, const ConvTables& t, int first_row, int group, int residue_y,
-                                            int residue_x) {
+__device__ __forceinline__ void fill_tables(const ConvParams& p, const ConvTables& t, int first_row, int residue_y, int residue_x) {
   const ConvGeometry& g = p.g;
   constexpr bool kForward = kPass == Conv2dPass::forward;
   const int thread = static_cast<int>(threadIdx.x);
   const int width = kForward ? g.out_width : p.phase_width, height = kForward ? g.out_height : p.phase_height;
   for (int i = thread; i < kRows; i += kThreads) {
     const int row = first_row + i, x = row % width, y = row / width % height;
-    const std::int64_t item = row / width / height;
+    const int item = row / width / height;
     if constexpr (kForward) {
       const bool inside = row < p.pixels;
-      t.rows[i] = {inside ? item * g.height * g.width * g.channels + group * g.group_inputs : -1, y * g.stride_y, x * g.stride_x};
+      t.rows[i] = {inside ? item * g.height * g.width : -1, y * g.stride_y, x * g.stride_x};
       t.out[i] = inside ? row : -1;
     } else {
       const int at_y = residue_y + y * g.stride_y, at_x = residue_x + x * g.stride_x;
       const bool inside = row < p.pixels && at_y < g.height && at_x < g.width;
-      t.rows[i] = {inside ? item * g.out_height * g.out_width * g.outputs + group * g.group_outputs : -1, y, x};
+      t.rows[i] = {inside ? item * g.out_height * g.out_width : -1, y, x};
       t.out[i] = inside ? (item * g.height + at_y) * g.width + at_x : -1;
     }
   }
@@ -125,49 +128,6 @@ __device__ __forceinline__ void fill_tables(const ConvParams& p, const ConvTable
       t.counts[1] = collect_taps(t.taps_x, g.columns, g.dilation_x, g.stride_x, g.left, g.width, g.wraps_left, g.wraps_right, residue_x);
   }
   __syncthreads();
-}
-
-/// Writes the block's tile: rows[i] is the result's line of row i (or i itself), -1 where there is none.
-template <class Config, class Out>
-__device__ __forceinline__ void write_tile(const typename Config::Math& math, Out* result, const std::int64_t* lines, int line_end,
-                                           std::int64_t pitch, int column_end, const float* bias, bool relu) {
-  const auto finish = [&](float value, int column) {
-    if (bias && column < column_end) value += bias[column];
-    return relu && value <= 0.0f ? 0.0f : value;  // NaN stays NaN
-  };
-  const auto line_of = [&](int row) { return lines ? lines[row] : row < line_end ? static_cast<std::int64_t>(row) : -1; };
-  const auto aligned_to = [&](int count) {
-    return pitch % count == 0 && column_end % count == 0 && reinterpret_cast<std::uintptr_t>(result) % (count * sizeof(Out)) == 0;
-  };
-  if constexpr (!Config::kTensor) {
-    math.each([&](int row, int column, float value) {
-      const std::int64_t line = line_of(row);
-      if (line >= 0 && column < column_end) result[line * pitch + column] = store_float<Out>(finish(value, column));
-    });
-  } else if constexpr (sizeof(Out) == 2) {
-    const bool aligned = aligned_to(4);
-    math.template each_four<Out>(finish, [&](int row, int column, uint2 packed) {
-      const std::int64_t line = line_of(row);
-      if (line < 0 || column >= column_end) return;
-      const auto four = std::bit_cast<Vector<Out, 4>>(packed);
-      Out* to = result + line * pitch + column;
-      if (aligned) return store_vector(to, four);
-#pragma unroll
-      for (int e = 0; e < 4; ++e)
-        if (column + e < column_end) to[e] = four[e];
-    });
-  } else {
-    const bool aligned = aligned_to(2);
-    math.each_pair([&](int row, int column, float(&pair)[2]) {
-      const std::int64_t line = line_of(row);
-      if (line < 0 || column >= column_end) return;
-      pair[0] = finish(pair[0], column), pair[1] = finish(pair[1], column + 1);
-      Out* to = result + line * pitch + column;
-      if (aligned) return store_floats<Out, 2>(to, pair);
-      to[0] = pair[0];
-      if (column + 1 < column_end) to[1] = pair[1];
-    });
-  }
 }
 
 template <class Config>
@@ -190,35 +150,56 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks) conv2d_kern
     const int first_pixel = part * p.part_pixels;
     const int end_pixel = p.pixels - first_pixel < p.part_pixels ? p.pixels : first_pixel + p.part_pixels;
     MatrixLoader<CopyA, true> a(static_cast<const T*>(p.dy) + first_output, g.outputs, first_pixel, end_pixel, first_row, g.group_outputs);
-    PixelLoader<CopyB> b(static_cast<const T*>(p.x) + first_input, g, first_pixel, end_pixel, first_column);
+    PixelLoader<CopyB> b(static_cast<const T*>(p.x) + first_input, static_cast<const T*>(p.x2), g, first_pixel, end_pixel, first_column);
     multiply<Config>(math, tiles, a, b, (end_pixel - first_pixel + Config::kDepth - 1) / Config::kDepth);
     float* result =
         static_cast<float*>(p.result) + (static_cast<std::int64_t>(part) * g.outputs + first_output + first_row) * p.columns + first_column;
-    write_tile<Config>(math, result, nullptr, g.group_outputs - first_row, p.columns, p.columns - first_column, nullptr, false);
+    const int rows = g.group_outputs - first_row;
+    write_tile(math, ConvTarget<float>{result, p.columns, p.columns - first_column}, [&](int row) { return row < rows ? row : -1; });
   } else {
     ConvTables tables;
     tables.rows = reinterpret_cast<ConvRow*>(memory + Config::kPipelineBytes);
-    tables.out = reinterpret_cast<std::int64_t*>(tables.rows + Config::kRows);
+    tables.out = reinterpret_cast<int*>(tables.rows + Config::kRows);
     tables.taps_y = reinterpret_cast<ConvTap*>(tables.out + Config::kRows);
     tables.taps_x = tables.taps_y + p.most_taps_y;
     tables.counts = reinterpret_cast<int*>(tables.taps_x + p.most_taps_x);
-    fill_tables<Config::kPass, Config::kRows, Config::kThreads>(p, tables, first_row, group, part / g.stride_x, part % g.stride_x);
+    fill_tables<Config::kPass, Config::kRows, Config::kThreads>(p, tables, first_row, part / g.stride_x, part % g.stride_x);
     const int count_y = tables.counts[0], count_x = tables.counts[1];
-    T* result = static_cast<T*>(p.result) + first_column;
+    const auto line_of = [&](int row) { return tables.out[row]; };
     if constexpr (Config::kPass == Conv2dPass::forward) {
-      WindowLoader<CopyA, true> a(g, static_cast<const T*>(p.x), tables.rows, tables.taps_y, tables.taps_x, count_y, count_x);
+      WindowLoader<CopyA, true> a(g, static_cast<const T*>(p.x) + first_input, static_cast<const T*>(p.x2), tables.rows, tables.taps_y,
+                                  tables.taps_x, count_y, count_x);
       const int length = g.rows * g.columns * g.group_inputs;
       MatrixLoader<CopyB, false> b(static_cast<const T*>(p.filter) + static_cast<std::int64_t>(first_output) * length, length, first_column,
                                    g.group_outputs, 0, length);
       multiply<Config>(math, tiles, a, b, (length + Config::kDepth - 1) / Config::kDepth);
-      write_tile<Config>(math, result + first_output, tables.out, 0, g.outputs, g.group_outputs - first_column,
-                         p.bias ? p.bias + first_output + first_column : nullptr, p.relu);
+      const int columns = g.group_outputs - first_column,
+                rows = p.pixels - first_row < Config::kRows ? p.pixels - first_row : Config::kRows;
+      const int output = first_output + first_column;
+      const std::int64_t corner = static_cast<std::int64_t>(first_row) * g.outputs + output;
+      const ConvEpilogue<T> epilogue{p.bias ? p.bias + output : nullptr,
+                                     p.residual ? static_cast<const T*>(p.residual) + corner : nullptr,
+                                     g.outputs,
+                                     rows,
+                                     columns,
+                                     p.relu};
+      epilogue.apply(math);
+      if constexpr (Config::kStatistics)
+        if (p.statistics) {
+          __syncthreads();  // the last tiles have been read
+          float* out = p.statistics + 2 * static_cast<std::int64_t>(first_row / Config::kRows) * g.outputs + output;
+          write_statistics<Config::kColumns>(math, reinterpret_cast<float*>(memory), rows, columns, out, g.outputs);
+        }
+      write_tile(math, ConvTarget<T>{static_cast<T*>(p.result) + output, g.outputs, columns}, line_of);
     } else {
-      WindowLoader<CopyA, false> a(g, static_cast<const T*>(p.dy), tables.rows, tables.taps_y, tables.taps_x, count_y, count_x);
+      WindowLoader<CopyA, false> a(g, static_cast<const T*>(p.dy) + first_output, nullptr, tables.rows, tables.taps_y, tables.taps_x,
+                                   count_y, count_x);
       const std::int64_t filter = static_cast<std::int64_t>(first_output) * g.rows * g.columns * g.group_inputs;
       FilterLoader<CopyB> b(g, static_cast<const T*>(p.filter) + filter, tables.taps_y, tables.taps_x, count_y, count_x, first_column);
       multiply<Config>(math, tiles, a, b, (count_y * count_x * g.group_outputs + Config::kDepth - 1) / Config::kDepth);
-      write_tile<Config>(math, result + first_input, tables.out, 0, g.channels, g.group_inputs - first_column, nullptr, false);
+      ConvTarget<T> target{static_cast<T*>(p.result) + first_input + first_column, g.first, g.group_inputs - first_column};
+      if (p.result2) target.split = g.first - first_column, target.second = static_cast<T*>(p.result2), target.second_pitch = g.second;
+      write_tile(math, target, line_of);
     }
   }
 }
@@ -229,13 +210,15 @@ void launch_conv2d(const Conv2dArgs& args, Stream stream) {
   const Conv2dProblem& d = args.problem;
   ConvParams p{};
   p.g = geometry_of(d);
-  p.x = args.x, p.filter = args.filter, p.dy = args.dy, p.result = args.result;
+  p.x = args.x, p.x2 = args.x2, p.filter = args.filter, p.dy = args.dy, p.result = args.result, p.result2 = args.result2;
   p.parts = 1;
   std::int64_t rows = d.output_pixels(), columns = d.group_outputs();
   p.most_taps_y = i32(d.r), p.most_taps_x = i32(d.s);
   std::size_t shared = Config::kPipelineBytes;
   if constexpr (Config::kPass == Conv2dPass::forward) {
     p.bias = d.bias ? args.bias : nullptr;
+    p.residual = d.residual ? args.residual : nullptr;
+    p.statistics = d.statistics ? args.statistics : nullptr;
     p.relu = d.activation == Activation::relu;
   } else if constexpr (Config::kPass == Conv2dPass::input_gradient) {
     p.phase_height = i32(divide_up(d.h, d.stride[0])), p.phase_width = i32(divide_up(d.w, d.stride[1]));
@@ -249,8 +232,8 @@ void launch_conv2d(const Conv2dArgs& args, Stream stream) {
     if (p.parts > 1) p.result = args.workspace;
   }
   if constexpr (!Config::kFilterGradient)
-    shared += Config::kRows * (sizeof(ConvRow) + sizeof(std::int64_t)) +
-              sizeof(ConvTap) * static_cast<std::size_t>(p.most_taps_y + p.most_taps_x + 1);
+    shared +=
+        Config::kRows * (sizeof(ConvRow) + sizeof(int)) + sizeof(ConvTap) * static_cast<std::size_t>(p.most_taps_y + p.most_taps_x + 1);
   p.pixels = i32(Config::kFilterGradient ? d.output_pixels() : rows), p.columns = i32(columns);
   p.row_tiles = i32(divide_up(rows, Config::kRows)), p.column_tiles = i32(divide_up(columns, Config::kColumns));
   const std::int64_t blocks = static_cast<std::int64_t>(p.row_tiles) * p.column_tiles * p.parts * d.groups;

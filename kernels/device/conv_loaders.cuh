@@ -9,7 +9,8 @@ namespace epitaxy::EPITAXY_WORLD {
 
 /// A Conv2dProblem in 32 bits, which its launcher has checked to suffice; element offsets are 64-bit.
 struct ConvGeometry {
-  int height, width, channels;         // x
+  int height, width, channels;         // x, with the second image's channels
+  int first, second;                   // channels of the two images; first is all of them where there is one
   int out_height, out_width, outputs;  // y
   int rows, columns;                   // filter
   int stride_y, stride_x, dilation_y, dilation_x, top, left;
@@ -24,6 +25,7 @@ inline int i32(std::int64_t v) { return static_cast<int>(v); }
 inline ConvGeometry geometry_of(const Conv2dProblem& d) {
   ConvGeometry g{};
   g.height = i32(d.h), g.width = i32(d.w), g.channels = i32(d.c);
+  g.first = i32(d.first()), g.second = i32(d.second);
   g.out_height = i32(d.p), g.out_width = i32(d.q), g.outputs = i32(d.k);
   g.rows = i32(d.r), g.columns = i32(d.s);
   g.stride_y = i32(d.stride[0]), g.stride_x = i32(d.stride[1]);
@@ -36,10 +38,9 @@ inline ConvGeometry geometry_of(const Conv2dProblem& d) {
   return g;
 }
 
-/// A pixel whose window is read: offset of its image (and group), -1 for none, and the window's origin.
+/// A pixel whose window is read: the first pixel of its image, -1 for none, and the window's origin.
 struct ConvRow {
-  std::int64_t image;
-  int y, x;
+  int image, y, x;
 };
 
 /// A filter row (column) and what it adds to the window's origin.
@@ -120,20 +121,28 @@ struct TapCursor {
 };
 
 /// The windows of the tile's pixels, of x (forward) or of dy (input gradient): lines are pixels, the reduction (tap, channel) runs along.
+/// Forward, channels from g.first on come from the second image.
 template <class Copy, bool kForward>
 struct WindowLoader {
   using T = typename Copy::T;
   static constexpr bool kKeepRows = Copy::kPasses <= 4 && sizeof(T) == 2;  // in registers
   const ConvGeometry& g;                                                   // in constant memory
-  const T* image;
+  const T *image, *image2;                                                 // of the group's first channel
   const ConvRow* rows;
   const ConvTap *taps_y, *taps_x;
   int count_y, count_x;
   TapCursor at{Copy::column()};
   ConvRow kept[kKeepRows ? Copy::kPasses : 1];
-  __device__ WindowLoader(const ConvGeometry& geometry, const T* image_, const ConvRow* rows_, const ConvTap* taps_y_,
+  __device__ WindowLoader(const ConvGeometry& geometry, const T* image_, const T* image2_, const ConvRow* rows_, const ConvTap* taps_y_,
                           const ConvTap* taps_x_, int count_y_, int count_x_)
-      : g(geometry), image(image_), rows(rows_ + Copy::line()), taps_y(taps_y_), taps_x(taps_x_), count_y(count_y_), count_x(count_x_) {
+      : g(geometry),
+        image(image_),
+        image2(image2_),
+        rows(rows_ + Copy::line()),
+        taps_y(taps_y_),
+        taps_x(taps_x_),
+        count_y(count_y_),
+        count_x(count_x_) {
     at.settle(channels(), count_x);
     if constexpr (kKeepRows)
 #pragma unroll
@@ -146,6 +155,9 @@ struct WindowLoader {
     T* shared = tile + Copy::line() * Copy::kPitch + Copy::column();
     const bool live = at.y < count_y;
     const int offset_y = live ? taps_y[at.y].offset : 0, offset_x = live ? taps_x[at.x].offset : 0;
+    const bool other = kForward && image2 && at.channel >= g.first;
+    const T* from = other ? image2 + (at.channel - g.first) : image + at.channel;
+    const int pitch = other ? g.second : kForward ? g.first : g.outputs;
 #pragma unroll Copy::kUnroll
     for (int pass = 0; pass < Copy::kPasses; ++pass) {
       ConvRow row;
@@ -158,9 +170,8 @@ struct WindowLoader {
       if (kForward && g.wrap_x) x = wrapped(x, g.width);
       const bool valid = live && row.image >= 0 && static_cast<unsigned>(y) < static_cast<unsigned>(height()) &&
                          static_cast<unsigned>(x) < static_cast<unsigned>(width());
-      const std::int64_t element =
-          row.image + static_cast<std::int64_t>(y * width() + x) * (kForward ? g.channels : g.outputs) + at.channel;
-      copy_elements<Copy::kVec>(shared + pass * Copy::kStep * Copy::kPitch, valid ? image + element : image, valid);
+      const std::int64_t element = static_cast<std::int64_t>(row.image + y * width() + x) * pitch;
+      copy_elements<Copy::kVec>(shared + pass * Copy::kStep * Copy::kPitch, valid ? from + element : image, valid);
     }
     at.channel += Copy::kLength;
     at.settle(channels(), count_x);
@@ -209,14 +220,20 @@ template <class Copy>
 struct PixelLoader {
   using T = typename Copy::T;
   const ConvGeometry& g;
-  const T* image;  // of the current pixel's item, group's first channel
+  const T* image;  // the column's channel
+  int pitch;       // between pixels
+  int item;        // first pixel of the current pixel's image
   int left, p, q;  // pixels still to read, position of the current one
-  int channel, offset_y, offset_x;
+  int offset_y, offset_x;
   bool inside;  // the column exists
-  __device__ PixelLoader(const T* x, const ConvGeometry& geometry, int first_pixel, int end_pixel, int first_column) : g(geometry) {
+  __device__ PixelLoader(const T* x, const T* x2, const ConvGeometry& geometry, int first_pixel, int end_pixel, int first_column)
+      : g(geometry) {
     const int column = first_column + Copy::column();
     inside = column < g.rows * g.columns * g.group_inputs;
-    channel = column % g.group_inputs;
+    const int channel = column % g.group_inputs;
+    const bool other = x2 && channel >= g.first;
+    image = other ? x2 + (channel - g.first) : x + channel;
+    pitch = other ? g.second : g.first;
     const int tap = column / g.group_inputs;
     offset_y = tap / g.columns * g.dilation_y - g.top;
     offset_x = tap % g.columns * g.dilation_x - g.left;
@@ -224,9 +241,8 @@ struct PixelLoader {
     left = end_pixel - pixel;
     q = pixel % g.out_width;
     p = pixel / g.out_width % g.out_height;
-    image = x + static_cast<std::int64_t>(pixel / g.out_width / g.out_height) * item();
+    item = pixel / g.out_width / g.out_height * g.height * g.width;
   }
-  __device__ __forceinline__ std::int64_t item() const { return static_cast<std::int64_t>(g.height * g.width) * g.channels; }
   __device__ __forceinline__ void load(T* tile) {
     T* shared = tile + Copy::line() * Copy::kPitch + Copy::column();
 #pragma unroll Copy::kUnroll
@@ -236,7 +252,7 @@ struct PixelLoader {
       if (g.wrap_x) x = wrapped(x, g.width);
       const bool valid = inside && left > 0 && static_cast<unsigned>(y) < static_cast<unsigned>(g.height) &&
                          static_cast<unsigned>(x) < static_cast<unsigned>(g.width);
-      const std::int64_t element = static_cast<std::int64_t>(y * g.width + x) * g.channels + channel;
+      const std::int64_t element = static_cast<std::int64_t>(item + y * g.width + x) * pitch;
       copy_elements<Copy::kVec>(shared + pass * Copy::kStep * Copy::kPitch, valid ? image + element : image, valid);
       left -= Copy::kStep;
       q += Copy::kStep;
@@ -244,7 +260,7 @@ struct PixelLoader {
         q -= g.out_width;
         if (++p == g.out_height) {
           p = 0;
-          image += item();
+          item += g.height * g.width;
         }
       }
     }

@@ -22,12 +22,13 @@ class TensorMath {
   static constexpr int kRowTiles = kWarpRows / 16, kColumnTiles = kWarpColumns / 8;
   static constexpr int kStep = 32 / sizeof(T);   // reduction of one mma: 32 bytes
   static constexpr int kChunk = 16 / sizeof(T);  // elements of an ldmatrix row
-  static constexpr int kWarpsDown = A::kOuter / kWarpRows;
   // Fragments that take single loads (tf32 across the reduction) would be hoisted until registers spill.
   static constexpr int kUnroll = sizeof(T) == 4 && !A::kAlong ? 1 : A::kDepth / kStep;
   static_assert(kColumnTiles % 2 == 0 && A::kDepth == B::kDepth && A::kDepth % kStep == 0);
 
  public:
+  static constexpr bool kTensor = true;
+  static constexpr int kWarpsDown = A::kOuter / kWarpRows;
   static constexpr int kThreads = kWarpsDown * (B::kOuter / kWarpColumns) * 32;
 
   __device__ TensorMath() {
@@ -63,9 +64,9 @@ class TensorMath {
     }
   }
 
-  /// Calls write(row, column, values[2]) for every pair of neighbouring columns that this thread holds.
-  template <class Write>
-  __device__ __forceinline__ void each_pair(Write&& write) const {
+  /// Calls change(row, column, values[2]) for every pair of neighbouring columns that this thread holds.
+  template <class Change>
+  __device__ __forceinline__ void transform(Change&& change) {
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i)
 #pragma unroll
@@ -73,14 +74,28 @@ class TensorMath {
 #pragma unroll
         for (int j = 0; j < kColumnTiles; ++j) {
           float pair[2] = {sum_[i][j][2 * half], sum_[i][j][2 * half + 1]};
+          change(row_ + 16 * i + 8 * half + lane_ / 4, column_ + 8 * j + lane_ % 4 * 2, pair);
+          sum_[i][j][2 * half] = pair[0], sum_[i][j][2 * half + 1] = pair[1];
+        }
+  }
+
+  /// Calls write(row, column, values[2]) likewise.
+  template <class Write>
+  __device__ __forceinline__ void each(Write&& write) const {
+#pragma unroll
+    for (int i = 0; i < kRowTiles; ++i)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+#pragma unroll
+        for (int j = 0; j < kColumnTiles; ++j) {
+          const float pair[2] = {sum_[i][j][2 * half], sum_[i][j][2 * half + 1]};
           write(row_ + 16 * i + 8 * half + lane_ / 4, column_ + 8 * j + lane_ % 4 * 2, pair);
         }
   }
 
-  /// For 16-bit results: finish(value, column) on every sum, then write(row, column, packed) with four neighbouring columns a lane, so
-  /// that a store fills whole sectors.
-  template <class Out, class Finish, class Write>
-  __device__ __forceinline__ void each_four(Finish&& finish, Write&& write) const {
+  /// For 16-bit results: write(row, column, packed) with four neighbouring columns a lane, so that a store fills whole sectors.
+  template <class Out, class Write>
+  __device__ __forceinline__ void each_four(Write&& write) const {
     const int place = lane_ % 4, source = place % 2 * 2;
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i)
@@ -88,18 +103,37 @@ class TensorMath {
       for (int half = 0; half < 2; ++half)
 #pragma unroll
         for (int j = 0; j < kColumnTiles; j += 2) {
-          const int column = column_ + 8 * j, mine = column + 2 * place;
           const float *left = sum_[i][j] + 2 * half, *right = sum_[i][j + 1] + 2 * half;
-          const std::uint32_t a = pack_rounded<Out>(finish(left[0], mine), finish(left[1], mine + 1));
-          const std::uint32_t b = pack_rounded<Out>(finish(right[0], mine + 8), finish(right[1], mine + 9));
+          const std::uint32_t a = pack_rounded<Out>(left[0], left[1]), b = pack_rounded<Out>(right[0], right[1]);
           const auto lane = [&](int from) {
             const std::uint32_t from_a = __shfl_sync(0xffffffffu, a, from, 4), from_b = __shfl_sync(0xffffffffu, b, from, 4);
             return place < 2 ? from_a : from_b;
           };
           uint2 packed;
           packed.x = lane(source), packed.y = lane(source + 1);
-          write(row_ + 16 * i + 8 * half + lane_ / 4, column + 4 * place, packed);
+          write(row_ + 16 * i + 8 * half + lane_ / 4, column_ + 8 * j + 4 * place, packed);
         }
+  }
+
+  /// Sums over the rows of each warp, column by column, of term(begin(column), row, value): this thread's in order, then a butterfly over
+  /// the lanes. write(warp row, column, sum) is called by one lane for each.
+  template <class Begin, class Term, class Write>
+  __device__ __forceinline__ void column_sums(Begin&& begin, Term&& term, Write&& write) const {
+#pragma unroll
+    for (int j = 0; j < kColumnTiles; ++j)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const int column = column_ + 8 * j + lane_ % 4 * 2 + e;
+        const float origin = begin(column);
+        float sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < kRowTiles; ++i)
+#pragma unroll
+          for (int half = 0; half < 2; ++half) sum += term(origin, row_ + 16 * i + 8 * half + lane_ / 4, sum_[i][j][2 * half + e]);
+#pragma unroll
+        for (int distance = 16; distance >= 4; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+        if (lane_ < 4) write(row_ / kWarpRows, column, sum);
+      }
   }
 
  private:
@@ -148,6 +182,7 @@ class ScalarMath {
   static constexpr int kRows = A::kOuter / 16, kColumns = B::kOuter / 16;
 
  public:
+  static constexpr bool kTensor = false;
   static constexpr int kThreads = 256;
 
   __device__ ScalarMath() {
@@ -157,7 +192,7 @@ class ScalarMath {
 #pragma unroll
     for (int i = 0; i < kRows; ++i)
 #pragma unroll
-      for (int j = 0; j < kColumns; ++j) sum_[i][j] = 0.0f;
+      for (int j = 0; j < kColumns; ++j) sum_[i][j][0] = 0.0f;
   }
 
   __device__ __forceinline__ void add(const T* a_tile, const T* b_tile) {
@@ -174,7 +209,7 @@ class ScalarMath {
 #pragma unroll
           for (int step = 0; step < 4; ++step)
 #pragma unroll
-            for (int i = 0; i < kRows; ++i) sum_[i][j] += a[i][step] * b[step];
+            for (int i = 0; i < kRows; ++i) sum_[i][j][0] += a[i][step] * b[step];
         } else {
 #pragma unroll
           for (int step = 0; step < 4; ++step) {
@@ -183,14 +218,23 @@ class ScalarMath {
 #pragma unroll
             for (int i = 0; i < kRows; ++i)
 #pragma unroll
-              for (int l = 0; l < 4; ++l) sum_[i][j + l] += a[i][step] * b[l];
+              for (int l = 0; l < 4; ++l) sum_[i][j + l][0] += a[i][step] * b[l];
           }
         }
       }
     }
   }
 
-  /// Calls write(row, column, value) for every sum that this thread holds.
+  /// Calls change(row, column, values[1]) for every sum that this thread holds.
+  template <class Change>
+  __device__ __forceinline__ void transform(Change&& change) {
+#pragma unroll
+    for (int i = 0; i < kRows; ++i)
+#pragma unroll
+      for (int j = 0; j < kColumns; ++j) change(position<A>(row_, i), position<B>(column_, j), sum_[i][j]);
+  }
+
+  /// Calls write(row, column, values[1]) likewise.
   template <class Write>
   __device__ __forceinline__ void each(Write&& write) const {
 #pragma unroll
@@ -223,7 +267,7 @@ class ScalarMath {
     }
   }
 
-  float sum_[kRows][kColumns];
+  float sum_[kRows][kColumns][1];
   int row_, column_;
 };
 

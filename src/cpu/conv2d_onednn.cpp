@@ -11,6 +11,7 @@
 
 #include <atomic>
 
+#include "cpu/conv2d_epilogue.h"
 #include "cpu/parallel.h"
 #include "kernels/activation.h"
 #include "kernels/cast.h"
@@ -83,7 +84,9 @@ std::unique_ptr<OnednnConv2d> OnednnConv2d::make(Conv2dPass pass, const Conv2dPr
   const DType compute = d.dtype == DType::bf16 && has_bf16() ? DType::bf16 : DType::fp32;
   // Folding the border back adds numbers up: they stay fp32 until then. A filter gradient always is.
   const DType x_type = to_x && border.any() ? DType::fp32 : compute, filter_type = to_filter ? DType::fp32 : compute;
-  const PlainLayouts plain = plain_layouts(d, border, x_type, filter_type, compute);
+  // So is a sum that a residual will be added to.
+  const DType y_type = d.residual ? DType::fp32 : compute;
+  const PlainLayouts plain = plain_layouts(d, border, x_type, filter_type, y_type);
 
   Convolution what;
   what.direction = to_x ? Direction::input_gradient : to_filter ? Direction::filter_gradient : Direction::forward;
@@ -96,13 +99,13 @@ std::unique_ptr<OnednnConv2d> OnednnConv2d::make(Conv2dPass pass, const Conv2dPr
 
   std::optional<Kernel> kernel = convolution(what);
   if (!kernel || is_slow(*kernel)) {  // odd channel counts: blocked activations, which oneDNN pads
-    what.x = any_layout(extents_of(plain.x), element_of(x_type)), what.y = any_layout(extents_of(plain.y), element_of(compute));
+    what.x = any_layout(extents_of(plain.x), element_of(x_type)), what.y = any_layout(extents_of(plain.y), element_of(y_type));
     kernel = convolution(what);
   }
   if (!kernel || is_slow(*kernel)) return nullptr;
 
   std::unique_ptr<OnednnConv2d> made(new OnednnConv2d(pass, d, *kernel, what.direction));
-  if (d.activation == Activation::relu) {
+  if (d.activation == Activation::relu && !d.residual) {
     what.relu = true;
     const auto fused = convolution(what);
     if (fused && fused->x == kernel->x && fused->filter == kernel->filter && fused->y == kernel->y)
@@ -112,7 +115,7 @@ std::unique_ptr<OnednnConv2d> OnednnConv2d::make(Conv2dPass pass, const Conv2dPr
   const bool ok = made->plan(made->x_, d.dtype, plain.x, kernel->x, x_type, pixels * d.c, border.any(), to_x) &&
                   made->plan(made->filter_, to_filter ? DType::fp32 : d.dtype, plain.filter, kernel->filter, filter_type,
                              d.k * d.r * d.s * d.group_inputs(), false, to_filter) &&
-                  made->plan(made->y_, d.dtype, plain.y, kernel->y, compute, d.output_pixels() * d.k, false, pass == Conv2dPass::forward);
+                  made->plan(made->y_, d.dtype, plain.y, kernel->y, y_type, d.output_pixels() * d.k, false, pass == Conv2dPass::forward);
   if (!ok) return nullptr;
   std::size_t scratch = std::max(kernel->scratch_bytes, made->fused_ ? made->fused_->kernel().scratch_bytes : 0);
   for (const Route* route : {&made->x_, &made->filter_, &made->y_})
@@ -141,10 +144,15 @@ void* OnednnConv2d::result_address(const Route& route, void* result, std::byte* 
   return route.reorder ? workspace + route.reordered_at : route.staged ? workspace + route.staged_at : result;
 }
 
-/// Brings a result to the caller.
-void OnednnConv2d::leave(Route& route, void* result, std::byte* workspace) {
+/// Brings a result to the caller, with the residual where there is one.
+void OnednnConv2d::leave(Route& route, void* result, const void* residual, std::byte* workspace) {
   void* staged = route.staged ? workspace + route.staged_at : result;
   if (route.reorder) route.reorder->run(workspace + route.reordered_at, staged, workspace + scratch_at_);
+  if (residual) {
+    const bool relu = problem_.activation == Activation::relu;
+    add_residual(static_cast<const float*>(staged), residual, result, route.count, route.type, relu);
+    return;
+  }
   if (!route.staged) return;
   if (route.bordered)
     unwrap(problem_, border_, static_cast<const float*>(staged), result, route.type);
@@ -166,8 +174,8 @@ void OnednnConv2d::run(const Conv2dArgs& args, std::byte* workspace) {
   const bool fuse = relu && fused_ && all_finite(args.filter, d.dtype, d.k * d.r * d.s * d.group_inputs()) &&
                     (!d.bias || all_finite(args.bias, DType::fp32, d.k)) && all_finite(args.x, d.dtype, d.n * d.h * d.w * d.c);
   (fuse ? *fused_ : runner_).run(operands);
-  leave(out, args.result, workspace);
-  if (relu && !fuse)
+  leave(out, args.result, args.residual, workspace);
+  if (relu && !fuse && !d.residual)
     activation_forward<Host>({args.result, nullptr, args.result, d.output_pixels() * d.k, d.dtype, Activation::relu, 0.0f}, {});
 }
 

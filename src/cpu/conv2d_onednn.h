@@ -37,7 +37,7 @@ class OnednnConv2d {
             bool bordered, bool to_caller);
   const void* enter(Route& route, const void* data, std::byte* workspace);
   void* result_address(const Route& route, void* result, std::byte* workspace) const;
-  void leave(Route& route, void* result, std::byte* workspace);
+  void leave(Route& route, void* result, const void* residual, std::byte* workspace);
 
   Conv2dPass pass_;
   Conv2dProblem problem_;

@@ -30,10 +30,10 @@ std::int64_t tiles(const Product& g, Conv2dTile tile) {
   return divide_up(g.rows, rows) * divide_up(g.columns, columns) * g.batch;
 }
 
-/// Whether every 16-byte load lies within one tap's channels.
+/// Whether every 16-byte load lies within one tap's channels of one image.
 bool can_vectorise(Conv2dPass pass, const Conv2dProblem& d) {
   const auto width = static_cast<std::int64_t>(16 / size_of(d.dtype));
-  const bool inputs = d.group_inputs() % width == 0, outputs = d.group_outputs() % width == 0;
+  const bool inputs = d.group_inputs() % width == 0 && d.second % width == 0, outputs = d.group_outputs() % width == 0;
   return pass == Conv2dPass::forward ? inputs : inputs && outputs;
 }
 

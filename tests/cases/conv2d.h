@@ -13,7 +13,8 @@ struct Conv2dCase {
   std::string name;
   std::int64_t n, h, w, c, k, r, s;
   Conv2dOptions options;
-  Shape x() const { return {n, h, w, c}; }
+  Shape x() const { return {n, h, w, c - options.second_channels}; }
+  Shape x2() const { return {n, h, w, options.second_channels}; }
   Shape filter() const { return {k, r, s, c / options.groups}; }
   friend std::ostream& operator<<(std::ostream& out, const Conv2dCase& one) { return out << one.name; }
 };
@@ -64,6 +65,27 @@ inline std::vector<Conv2dCase> conv2d_cases() {
       {"wraps more than once", 1, 3, 4, 8, 8, 3, 3, far},
       {"wraps more than once, strided", 1, 3, 4, 8, 8, 3, 3, far_strided},
       {"tile edge", 1, 9, 15, 72, 68, 1, 1, {}},  // 135 pixels, one more than two tiles of 64 and than one of 128; 68 columns
+  };
+}
+
+/// Epilogues and second inputs.
+inline std::vector<Conv2dCase> conv2d_fused_cases() {
+  const auto with = [](Conv2dOptions options, bool residual, bool statistics, std::int64_t second) {
+    options.residual = residual, options.statistics = statistics, options.second_channels = second;
+    if (residual) options.activation = Activation::relu;
+    return options;
+  };
+  const Conv2dOptions same = conv_options(1);
+  return {
+      {"residual", 2, 6, 5, 8, 16, 3, 3, with(same, true, false, 0)},
+      {"residual, odd channels", 1, 7, 6, 5, 7, 3, 3, with(same, true, true, 0)},
+      {"statistics of two tiles", 1, 12, 13, 8, 24, 1, 1, with({}, false, true, 0)},
+      {"statistics of groups", 1, 6, 6, 16, 32, 3, 3, with(conv_options(1, 1, 1, PaddingMode::zeros, 2), true, true, 0)},
+      {"two inputs", 2, 6, 5, 24, 16, 3, 3, with(same, false, false, 16)},
+      {"two inputs, all", 1, 12, 11, 24, 16, 3, 3, with(same, true, true, 8)},
+      {"two inputs, odd, periodic", 1, 7, 6, 5, 7, 3, 3, with(conv_options(1, 1, 1, PaddingMode::periodic), true, false, 2)},
+      {"two inputs, stride 2", 2, 7, 6, 40, 8, 3, 3, with(conv_options(1, 2), false, true, 8)},
+      {"two inputs, split off a multiple of 4", 1, 6, 6, 8, 8, 3, 3, with(same, false, false, 3)},
   };
 }
 

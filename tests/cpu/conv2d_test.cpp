@@ -94,6 +94,24 @@ TEST(CpuConv2d, MeetsTheReference) {
     }
 }
 
+/// Residual, ReLU, statistics and a second input around Winograd (fp32, many tiles) and around oneDNN.
+TEST(CpuConv2d, EpiloguesAndTwoInputs) {
+  for (const DType dtype : kTypes)
+    for (const std::int64_t images : {1, 6}) {
+      SCOPED_TRACE(text(name(dtype), ", ", images, " images"));
+      Conv2dOptions options = padded(1);
+      options.second_channels = 32;
+      options.residual = options.statistics = true;
+      options.activation = Activation::relu;
+      const Tensor x = make({dtype, {images, 14, 14, 16}}, Fill::normal(), 1), x2 = make({dtype, {images, 14, 14, 32}}, Fill::normal(), 2);
+      const Tensor filter = make({dtype, {32, 3, 3, 48}}, Fill::normal(0, 0.1), 3), bias = make({DType::fp32, {32}}, Fill::normal(), 4);
+      const Tensor y = make({dtype, {images, 14, 14, 32}}, Fill::normal(), 5);
+      check(*conv2d(options), {x, x2, filter, bias, y});
+      check(*conv2d_input_gradient(options, 14, 14), {y, filter});
+      check(*conv2d_filter_gradient(options, 3, 3), {x, x2, y});
+    }
+}
+
 TEST(CpuConv2d, SmallIntegersAreExact) {
   const Conv2dOptions options = padded(1);
   for (const DType dtype : kTypes) {

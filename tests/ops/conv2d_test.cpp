@@ -27,13 +27,39 @@ struct Trial {
 std::vector<Trial> trials(const Conv2dCase& one, const Arithmetic& arithmetic, Fill fill) {
   Conv2dOptions options = one.options;
   options.tf32 = arithmetic.tf32;
-  const Tensor x = make({arithmetic.dtype, one.x()}, fill, 1), filter = make({arithmetic.dtype, one.filter()}, fill, 2);
-  const Tensor bias = make({DType::fp32, {one.k}}, fill, 3);
-  const TensorSpec y = conv2d(options)->outputs(std::vector{x.spec(), filter.spec()})[0];
+  std::vector<Tensor> images{make({arithmetic.dtype, one.x()}, fill, 1)};
+  if (options.second_channels) images.push_back(make({arithmetic.dtype, one.x2()}, fill, 5));
+  const Tensor filter = make({arithmetic.dtype, one.filter()}, fill, 2);
+  Conv2dOptions plain = options;
+  plain.residual = plain.statistics = false;
+  std::vector<TensorSpec> specs;
+  for (const Tensor& image : images) specs.push_back(image.spec());
+  specs.push_back(filter.spec());
+  const TensorSpec y = conv2d(plain)->outputs(specs)[0];
   const Tensor dy = make(y, fill, 4);
-  return {{Conv2dPass::forward, {1, 1}, conv2d(options), {x, filter, bias}},
+  std::vector<Tensor> forward = images, to_filter = images;
+  forward.insert(forward.end(), {filter, make({DType::fp32, {one.k}}, fill, 3)});
+  if (options.residual) forward.push_back(make(y, fill, 6));
+  to_filter.push_back(dy);
+  return {{Conv2dPass::forward, {1, 1}, conv2d(options), forward},
           {Conv2dPass::input_gradient, {one.h, one.w}, conv2d_input_gradient(options, one.h, one.w), {dy, filter}},
-          {Conv2dPass::filter_gradient, {one.r, one.s}, conv2d_filter_gradient(options, one.r, one.s), {x, dy}}};
+          {Conv2dPass::filter_gradient, {one.r, one.s}, conv2d_filter_gradient(options, one.r, one.s), to_filter}};
+}
+
+/// Exact sums: the same bits in every output but the statistics, whose fp32 sums may round.
+void expect_exact(const std::vector<Tensor>& got, const std::vector<Tensor>& want, const Operation& operation, bool statistics) {
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const bool rounds = statistics && i == 1 && operation.name() == "conv2d";
+    EXPECT_TRUE(close(got[i], want[i], rounds ? 1e-5 : 0, rounds ? 1e-5 : 0)) << "output " << i;
+  }
+}
+
+std::vector<Conv2dCase> all_cases() {
+  std::vector<Conv2dCase> cases = conv2d_cases();
+  const auto fused = conv2d_fused_cases();
+  cases.insert(cases.end(), fused.begin(), fused.end());
+  return cases;
 }
 
 TEST(Conv2d, HandValues) {
@@ -158,7 +184,7 @@ TEST(Conv2d, Gradient) {
 }
 
 TEST(Conv2d, Devices) {
-  for (const Conv2dCase& one : conv2d_cases())
+  for (const Conv2dCase& one : all_cases())
     for (const Arithmetic& arithmetic : kArithmetic)
       for (const Trial& trial : trials(one, arithmetic, Fill::normal(0.25))) {
         SCOPED_TRACE(text(one.name, " ", name_of(arithmetic)));
@@ -184,23 +210,27 @@ TEST(Conv2d, Epilogue) {
 
 /// Sums of small integers are exact in every order: whatever the kernel, the bits are the reference's.
 TEST(Conv2d, IntegersAreExact) {
-  for (const Conv2dCase& one : conv2d_cases())
+  for (const Conv2dCase& one : all_cases())
     for (const Arithmetic& arithmetic : kArithmetic)
       for (const Trial& trial : trials(one, arithmetic, Fill::integers(-3, 3)))
         for (const Device device : devices()) {
           SCOPED_TRACE(text(one.name, " ", name_of(arithmetic), " ", trial.operation->name(), " on ", name(device)));
           if (!why_absent(device).empty()) continue;  // counted by the case above
-          EXPECT_TRUE(close(run_on(device, *trial.operation, trial.inputs)[0], run(*trial.operation, trial.inputs, kReference)[0], 0));
+          expect_exact(run_on(device, *trial.operation, trial.inputs), run(*trial.operation, trial.inputs, kReference), *trial.operation,
+                       one.options.statistics);
         }
 }
 
 /// All plans, chosen or not, that have a kernel.
 TEST(Conv2d, EveryPlan) {
+  Conv2dOptions all;  // everything an epilogue can do, over two inputs
+  all.residual = all.statistics = true, all.second_channels = 8, all.activation = Activation::relu;
   const std::vector<Conv2dCase> cases{
       {"tiles", 1, 12, 12, 72, 136, 1, 1, {}},  // 144 pixels: edges of every tile in every pass
       {"3x3 stride 2 periodic", 1, 7, 6, 8, 16, 3, 3, conv_options(1, 2, 1, PaddingMode::periodic)},
       {"3x3 odd channels", 2, 7, 6, 5, 7, 3, 3, conv_options(1)},
       {"long reduction", 2, 5, 5, 64, 16, 3, 3, conv_options(1)},
+      {"epilogue", 1, 12, 12, 24, 136, 1, 1, all},
   };
   int plans = 0;
   for (const Conv2dCase& one : cases)
@@ -218,7 +248,7 @@ TEST(Conv2d, EveryPlan) {
                 if (!is_supported(trial.pass, conv2d_problem(trial.pass, options, trial.size, specs), plan)) continue;
                 ++plans;
                 const OperationPtr operation = conv2d_with_plan(trial.pass, options, trial.size, plan);
-                const Tensor want = run(*operation, trial.inputs, kReference)[0];
+                const auto want = run(*operation, trial.inputs, kReference);
                 for (const Device device : devices()) {
                   if (device.kind == DeviceKind::cpu) continue;
                   SCOPED_TRACE(text(one.name, " ", name_of(arithmetic), " ", operation->name(), " on ", name(device), ": path ",
@@ -227,10 +257,37 @@ TEST(Conv2d, EveryPlan) {
                     skip_device(device, why);
                     continue;
                   }
-                  EXPECT_TRUE(close(run_on(device, *operation, trial.inputs)[0], want, 0));
+                  expect_exact(run_on(device, *operation, trial.inputs), want, *operation, one.options.statistics);
                 }
               }
   EXPECT_GT(plans, 100);
+}
+
+/// The statistics are those of what was stored, and a large mean costs them no digits.
+TEST(Conv2d, StatisticsOfTheStoredOutput) {
+  Conv2dOptions options;
+  options.statistics = true;
+  for (const DType dtype : {DType::fp32, DType::bf16})
+    for (const Device device : devices()) {
+      if (!why_absent(device).empty()) continue;  // counted by the cases above
+      for (const auto tile : {Conv2dTile::m64n64, Conv2dTile::m128n64}) {
+        SCOPED_TRACE(text(name(dtype), " on ", name(device), " tile ", static_cast<int>(tile)));
+        const Tensor x = make({dtype, {1, 15, 9, 16}}, Fill::normal(), 1), filter = make({dtype, {16, 1, 1, 16}}, Fill::normal(0, 0.25), 2);
+        const Tensor bias = make({DType::fp32, {16}}, Fill::constant(1000), 3);
+        const Conv2dPlan plan{dtype == DType::fp32 ? Conv2dPath::simt : Conv2dPath::mma, tile, true, 1};
+        const auto got = run_on(device, *conv2d_with_plan(Conv2dPass::forward, options, {1, 1}, plan), {x, filter, bias});
+        const auto y = numbers(got[0]), partials = numbers(got[1]);
+        for (std::size_t t = 0; t < 2; ++t)
+          for (std::size_t k = 0; k < 16; ++k) {
+            const std::size_t begin = 128 * t, end = t == 0 ? 128 : 135;
+            double mean = 0, squares = 0;
+            for (std::size_t p = begin; p < end; ++p) mean += y[p * 16 + k] / static_cast<double>(end - begin);
+            for (std::size_t p = begin; p < end; ++p) squares += (y[p * 16 + k] - mean) * (y[p * 16 + k] - mean);
+            EXPECT_NEAR(partials[32 * t + k], mean, 4e-4);
+            EXPECT_NEAR(partials[32 * t + 16 + k], squares, 1e-4 * squares + 1e-4);
+          }
+      }
+    }
 }
 
 TEST(Conv2d, InfinityAndNaN) {
