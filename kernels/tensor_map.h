@@ -14,7 +14,7 @@ namespace epitaxy {
 
 /// Dimensions are counted from the innermost, e.g. {C, W, H, N} of an NHWC tensor. Elements outside the tensor read as zero and are not
 /// written. In shared memory the box is dense, innermost dimension first; with swizzle128 the 16-byte chunk at byte a of shared memory
-/// lies at a ^ ((a >> 7 & 7) << 4): rows of 128 bytes in groups of 8 rows (1024 bytes), to which the box must be aligned.
+/// lies at a ^ ((a >> 7 & 7) << 4): rows of 128 bytes in groups of 8 rows (1024 bytes). Boxes are aligned to 128 bytes at least.
 struct TensorMap {
   enum class Swizzle : std::uint8_t { none, swizzle128 };
 
@@ -56,8 +56,8 @@ inline void check(const TensorMap& map) {
     if (!map.im2col && (map.box[i] < 1 || map.box[i] > 256)) fail("tensor map: box of ", map.box[i], " elements, allowed are 1 to 256");
   }
   if (row_bytes % 16 != 0) fail("tensor map: the box's innermost dimension has ", row_bytes, " bytes, which must be a multiple of 16");
-  if (map.swizzle == TensorMap::Swizzle::swizzle128 && row_bytes > 128)
-    fail("tensor map: the box's innermost dimension has ", row_bytes, " bytes, with the 128-byte swizzle at most 128");
+  if (map.swizzle == TensorMap::Swizzle::swizzle128 && row_bytes != 128)
+    fail("tensor map: the box's innermost dimension has ", row_bytes, " bytes, with the 128-byte swizzle exactly 128");
   if (!map.im2col) return;
   for (int i = 0; i < 2; ++i)
     for (const int corner : {map.lower[i], map.upper[i]})

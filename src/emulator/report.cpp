@@ -69,6 +69,10 @@ std::string Scheduler::describe_deadlock() const {
     const Thread& one = crew_->threads[static_cast<std::size_t>(i)];
     if (one.finished) {
       groups["have returned"].push_back(i);
+    } else if (one.meeting == Meeting::mbarrier) {
+      groups[text("wait in mbarrier_wait for parity ", one.parity, " at ", describe(one.site), " (",
+                  describe_barrier(crew_->shared, one.barrier), ")")]
+          .push_back(i);
     } else if (one.mask && one.meeting >= Meeting::syncwarp) {
       groups[text("wait in ", name(one.meeting), " of lanes 0x", std::hex, one.mask, std::dec, " at ", describe(one.site))].push_back(i);
     } else {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <string_view>
 
+#include "emulator/hopper.h"
 #include "epitaxy/error.h"
 
 namespace epitaxy::emulated {
@@ -29,6 +30,9 @@ struct Stopped {};  // thrown through a kernel whose launch has failed
 
 bool same(Site a, Site b) { return a.line == b.line && (a.file == b.file || std::string_view(a.file) == b.file); }
 }  // namespace
+
+Crew::Crew() = default;
+Crew::~Crew() = default;
 
 std::uint64_t Scheduler::random() {  // splitmix64
   std::uint64_t z = random_state_ += 0x9e3779b97f4a7c15u;
@@ -131,6 +135,7 @@ void Scheduler::run_block(std::uint64_t block, Crew& crew) {
     one.copies.clear();
     one.commits = 0;
   }
+  hopper_used_ = false;
   finished_ = arrived_ = predicates_ = 0;
   ready_warps_ = 0;
   for (int w = 0; w < warp_count_; ++w) {
@@ -147,7 +152,9 @@ void Scheduler::run_block(std::uint64_t block, Crew& crew) {
   Fiber::switch_to(launcher_, *first.fiber);
   if (!message_.empty() || exception_) return;
   running_ = nullptr;
-  if (const std::string damage = crew_->shared.damage(); !damage.empty())
+  std::string damage = hopper_used_ ? crew_->hopper->unfinished() : "";
+  if (damage.empty()) damage = crew_->shared.damage();
+  if (!damage.empty())
     message_ = text(shape_.kernel, ": ", damage, " in block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") [",
                     epitaxy::describe(options_), "]");
 }
@@ -178,6 +185,28 @@ Thread* Scheduler::choose() {
   return &thread(at, lane);
 }
 
+/// The next to run; when all wait, an asynchronous copy lands that may let one of them go on.
+Thread* Scheduler::next_thread() {
+  if (!hopper_used_) return choose();
+  if (options_.async == AsyncMode::random) crew_->hopper->land_some(*this);
+  Thread* next = choose();
+  while (!next && crew_->hopper->land_one(*this)) next = choose();
+  return next;
+}
+
+Hopper& Scheduler::hopper(const char* instruction, Site site) {
+  if (profile_.compute != 90)
+    stop(text(describe(*running_), " at ", describe(site), ": ", instruction, " needs sm_90a (Hopper); the profile of this launch is sm_",
+              profile_.compute));
+  if (!hopper_used_) {
+    if (!crew_->hopper) crew_->hopper = std::make_unique<Hopper>();
+    crew_->hopper->begin_block();
+    crew_->shared.begin_async();
+    hopper_used_ = true;
+  }
+  return *crew_->hopper;
+}
+
 Fiber* Scheduler::new_fiber(Crew& crew) {
   return crew.fibers.emplace_back(std::make_unique<Fiber>([] { scheduler().work(); })).get();
 }
@@ -198,6 +227,7 @@ void Scheduler::begin(Thread& thread) {
 
 void Scheduler::finish(Thread& thread) {
   land_copies(thread, true, 0);
+  if (hopper_used_) crew_->hopper->end_thread(*this, thread);
   thread.finished = true;
   ++finished_;
   tsan_release(&crew_->end[crew_->blocks % 2]);
@@ -215,7 +245,7 @@ void Scheduler::work() {
     try {
       body_(closure_);
       finish(self);
-      next = choose();
+      next = next_thread();
       if (!next && finished_ < count_) stop(describe_deadlock());
     } catch (const Stopped&) {
     } catch (...) {
@@ -248,7 +278,7 @@ void Scheduler::continue_with(Thread& next) {
 }
 
 void Scheduler::suspend() {
-  Thread* next = choose();
+  Thread* next = next_thread();
   if (!next) stop(describe_deadlock());
   if (next != running_) continue_with(*next);
 }

@@ -26,6 +26,8 @@ struct PendingCopy {
   std::uint64_t group;  // commits before it
 };
 
+struct Hopper;  // hopper.h
+
 struct Thread {
   uint3 index{};
   int linear = 0, lane = 0, warp = 0;
@@ -45,6 +47,9 @@ struct Thread {
   // cp.async
   std::vector<PendingCopy> copies;
   std::uint64_t commits = 0;
+  // the mbarrier it waits at
+  const std::uint64_t* barrier = nullptr;
+  unsigned parity = 0;
 };
 
 struct Warp {
@@ -57,10 +62,13 @@ struct Warp {
 /// The fibers, threads and shared memory that a block runs on. Under TSan successive blocks use different crews: a crew's fibers
 /// know each other's past, so only two crews can show that two blocks race.
 struct Crew {
+  Crew();
+  ~Crew();
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> idle;
   std::vector<Thread> threads = std::vector<Thread>(kMaxThreads);
   SharedMemory shared;
+  std::unique_ptr<Hopper> hopper;
   // TSan's clocks, used in turns so that a thread already at the next meeting orders nothing at this one: end of a block, barriers,
   // __syncwarps by warp and lowest lane.
   std::array<char, 2> end{};
@@ -80,9 +88,14 @@ class Scheduler {
   Warp& warp(int index) { return warps_[static_cast<std::size_t>(index)]; }
   Crew& crew() { return *crew_; }
   SharedMemory& shared() { return crew_->shared; }
+  /// For an instruction of sm_90: what the block has under way. Stops on another profile.
+  Hopper& hopper(const char* instruction, Site site);
   const LaunchShape& shape() const { return shape_; }
   const DeviceProfile& profile() const { return profile_; }
   bool is_running() const { return running_ != nullptr; }
+
+  int warp_count() const { return warp_count_; }
+  int thread_count() const { return count_; }
 
   int meet_block(Meeting kind, bool predicate, Site site);
   /// Lets lanes of a warp run again.
@@ -90,6 +103,7 @@ class Scheduler {
     warps_[static_cast<std::size_t>(warp)].ready |= lanes;
     ready_warps_ |= 1u << warp;
   }
+  void make_ready(const Thread& thread) { make_ready(thread.warp, 1u << thread.lane); }
   /// Lets other threads run until the running one is ready and chosen again.
   void suspend();
   /// Ends the launch with that message: leaves the kernel by an exception that work() catches, so that nothing on the stack leaks.
@@ -103,6 +117,7 @@ class Scheduler {
   void rewind();
   void work();
   Thread* choose();
+  Thread* next_thread();
   Fiber* new_fiber(Crew& crew);
   Fiber* fiber_for(Thread& thread);
   void begin(Thread& thread);
@@ -121,6 +136,7 @@ class Scheduler {
   Crew* crew_ = nullptr;
   Fiber launcher_;
   Thread* running_ = nullptr;
+  bool hopper_used_ = false;  // in this block
   int count_ = 0, warp_count_ = 0, finished_ = 0;
   unsigned ready_warps_ = 0;
   std::array<Warp, kMaxWarps> warps_;
@@ -147,6 +163,8 @@ std::string describe(Site site);
 std::string describe(const Thread& thread);
 /// The thread's copies land: those of all groups but the latest `groups_left_pending`, or all.
 void land_copies(Thread& thread, bool all, unsigned groups_left_pending);
+/// "the barrier at byte 1024 of shared memory, phase 0, lacks 1 of 2 arrivals and 16384 bytes"
+std::string describe_barrier(const SharedMemory& shared, const std::uint64_t* barrier);
 /// Compares what lies around global allocations with what the allocator put there; a description of the first damage, or empty.
 std::string damaged_allocation();
 /// Profile of the launches whose stream carries none.

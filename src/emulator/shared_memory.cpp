@@ -21,7 +21,7 @@ constexpr unsigned char kPoison = 0xff;
 const std::vector<unsigned char> kPristine(2 * kGuardBytes + 128, kPoison);  // longer than any gap between variables
 }  // namespace
 
-SharedMemory::SharedMemory() : arena_(static_cast<unsigned char*>(std::aligned_alloc(256, kArenaBytes))), used_(kArenaBytes) {
+SharedMemory::SharedMemory() : arena_(static_cast<unsigned char*>(std::aligned_alloc(1024, kArenaBytes))), used_(kArenaBytes) {
   if (!arena_) throw std::bad_alloc();
 }
 
@@ -30,6 +30,7 @@ SharedMemory::~SharedMemory() {
   __asan_unpoison_memory_region(arena_, kArenaBytes);
 #endif
   std::free(arena_);
+  std::free(async_view_);
 }
 
 void SharedMemory::begin_block(std::size_t dynamic_bytes) {
@@ -42,6 +43,7 @@ void SharedMemory::begin_block(std::size_t dynamic_bytes) {
   __asan_poison_memory_region(arena_, kArenaBytes);
 #endif
   variables_.clear();
+  async_ = false;
   static_bytes_ = 0;
   used_ = kGuardBytes;
   dynamic_ = static_cast<unsigned char*>(place(nullptr, "dynamic shared memory", dynamic_bytes, 128));
@@ -53,6 +55,7 @@ void* SharedMemory::place(const void* key, const char* name, std::size_t bytes, 
   if (end > kArenaBytes) fail("emulator: shared variable ", name, " of ", bytes, " bytes does not fit");
   used_ = end;
   variables_.push_back({key, name, offset, bytes});
+  if (async_) std::memset(async_view_ + offset, kPoison, bytes);
 #if EPITAXY_ASAN
   __asan_unpoison_memory_region(arena_ + offset, bytes);
 #endif
@@ -70,6 +73,29 @@ void* SharedMemory::variable(const void* key, std::size_t bytes, std::size_t ali
 bool SharedMemory::holds(const void* address, std::size_t bytes) const {
   const auto* at = static_cast<const unsigned char*>(address);
   return at >= arena_ && at + bytes <= arena_ + used_;
+}
+
+void SharedMemory::begin_async() {
+  if (async_) return;
+  const Muted muted;
+  if (!async_view_ && !(async_view_ = static_cast<unsigned char*>(std::malloc(kArenaBytes)))) throw std::bad_alloc();
+  std::memset(async_view_, kPoison, used_);
+  async_ = true;
+}
+
+void SharedMemory::publish() {
+  const Muted muted;
+  for (const Variable& one : variables_) std::memcpy(async_view_ + one.offset, arena_ + one.offset, one.bytes);
+}
+
+bool SharedMemory::read_async(void* to, std::size_t offset, std::size_t bytes) const {
+  std::memcpy(to, async_view_ + offset, bytes);
+  return std::memcmp(arena_ + offset, to, bytes) == 0;
+}
+
+void SharedMemory::write_async(std::size_t offset, const void* from, std::size_t bytes) {
+  std::memcpy(arena_ + offset, from, bytes);
+  std::memcpy(async_view_ + offset, from, bytes);
 }
 
 std::string SharedMemory::damage() const {

@@ -23,6 +23,17 @@ class SharedMemory {
   std::size_t static_bytes() const { return static_bytes_; }
   /// Whether the bytes lie in the arena.
   bool holds(const void* address, std::size_t bytes) const;
+  /// Where it lies in the block's window of shared memory.
+  std::size_t offset(const void* address) const { return static_cast<std::size_t>(static_cast<const unsigned char*>(address) - arena_); }
+  void* at(std::size_t offset) const { return arena_ + offset; }
+
+  // The asynchronous proxy (TMA, wgmma) has its own view, which ordinary stores reach only by publish(). The view begins as poison.
+  void begin_async();
+  void publish();
+  /// Copies from the view. False where the memory holds something else: stores that were not published, or came while it was in use.
+  bool read_async(void* to, std::size_t offset, std::size_t bytes) const;
+  /// Writes memory and view.
+  void write_async(std::size_t offset, const void* from, std::size_t bytes);
   /// What was written outside of every variable, or an empty string. (ASan has already stopped such a write.)
   std::string damage() const;
 
@@ -35,6 +46,8 @@ class SharedMemory {
   void* place(const void* key, const char* name, std::size_t bytes, std::size_t alignment);
 
   unsigned char* arena_;
+  unsigned char* async_view_ = nullptr;
+  bool async_ = false;  // the view is used in this block
   unsigned char* dynamic_ = nullptr;
   std::size_t used_ = 0;
   std::size_t static_bytes_ = 0;

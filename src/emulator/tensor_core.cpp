@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "emulator/hopper.h"
 #include "epitaxy/dtype.h"
 #include "epitaxy/error.h"
 
@@ -15,16 +16,8 @@ struct Rows8 {  // eight floats that the compiler may hold in vector registers
   float v[8];
 };
 
-const float* half_table() {  // all 65536 values: converting by hand would cost more than the products
-  static const std::vector<float> table = [] {
-    std::vector<float> values(65536);
-    for (unsigned i = 0; i < 65536; ++i) values[i] = to_float(Half{static_cast<std::uint16_t>(i)});
-    return values;
-  }();
-  return table.data();
-}
-
 bool is_ldmatrix(Meeting kind) { return kind >= Meeting::ldmatrix_x2 && kind <= Meeting::ldmatrix_x4_trans; }
+bool is_stmatrix(Meeting kind) { return kind >= Meeting::stmatrix_x2 && kind <= Meeting::stmatrix_x4_trans; }
 
 void load_tiles(Scheduler& s, int warp, int tiles, bool transposed) {
   std::uint16_t tile[8][8];
@@ -35,6 +28,19 @@ void load_tiles(Scheduler& s, int warp, int tiles, bool transposed) {
       const unsigned low = transposed ? tile[j][i] : tile[i][j], high = transposed ? tile[j + 1][i] : tile[i][j + 1];
       static_cast<std::uint32_t*>(s.thread(warp, lane).out)[t] = low | (high << 16);
     }
+  }
+}
+
+void store_tiles(Scheduler& s, int warp, int tiles, bool transposed) {
+  std::uint16_t tile[8][8];
+  for (int t = 0; t < tiles; ++t) {
+    for (int lane = 0; lane < 32; ++lane) {
+      const std::uint32_t bits = static_cast<const std::uint32_t*>(s.thread(warp, lane).b)[t];
+      const int i = lane / 4, j = lane % 4 * 2;
+      (transposed ? tile[j][i] : tile[i][j]) = static_cast<std::uint16_t>(bits);
+      (transposed ? tile[j + 1][i] : tile[i][j + 1]) = static_cast<std::uint16_t>(bits >> 16);
+    }
+    for (int row = 0; row < 8; ++row) std::memcpy(const_cast<void*>(s.thread(warp, t * 8 + row).a), tile[row], 16);
   }
 }
 
@@ -96,16 +102,29 @@ void multiply_tf32(Scheduler& s, int warp) {
 
 }  // namespace
 
+const float* half_table() {
+  static const std::vector<float> table = [] {
+    std::vector<float> values(65536);
+    for (unsigned i = 0; i < 65536; ++i) values[i] = to_float(Half{static_cast<std::uint16_t>(i)});
+    return values;
+  }();
+  return table.data();
+}
+
 void check_matrix_operand(Scheduler& s, Meeting kind, Site site) {
-  if (!is_ldmatrix(kind)) return;
+  if (!is_ldmatrix(kind) && !is_stmatrix(kind)) return;
   const Thread& self = s.running();
-  const bool x4 = kind == Meeting::ldmatrix_x4 || kind == Meeting::ldmatrix_x4_trans;
+  const bool x4 = kind == Meeting::ldmatrix_x4 || kind == Meeting::ldmatrix_x4_trans || kind == Meeting::stmatrix_x4 ||
+                  kind == Meeting::stmatrix_x4_trans;
   if (!x4 && self.lane >= 16) return;  // their addresses are not read
   if (reinterpret_cast<std::uintptr_t>(self.a) % 16 != 0)
-    s.stop(text(describe(self), " at ", describe(site), ": the row address of ldmatrix is not aligned to 16 bytes"));
+    s.stop(text(describe(self), " at ", describe(site), ": the row address of ", name(kind), " is not aligned to 16 bytes"));
   if (!s.shared().holds(self.a, 16))
-    s.stop(text(describe(self), " at ", describe(site), ": the row address of ldmatrix is not in shared memory"));
-  tsan_read(self.a, 16);
+    s.stop(text(describe(self), " at ", describe(site), ": the row address of ", name(kind), " is not in shared memory"));
+  if (is_stmatrix(kind))
+    tsan_write(const_cast<void*>(self.a), 16);
+  else
+    tsan_read(self.a, 16);
 }
 
 void matrix_operation(Scheduler& s, int warp, Meeting kind) {
@@ -114,10 +133,14 @@ void matrix_operation(Scheduler& s, int warp, Meeting kind) {
     case Meeting::ldmatrix_x2_trans: return load_tiles(s, warp, 2, true);
     case Meeting::ldmatrix_x4: return load_tiles(s, warp, 4, false);
     case Meeting::ldmatrix_x4_trans: return load_tiles(s, warp, 4, true);
+    case Meeting::stmatrix_x2: return store_tiles(s, warp, 2, false);
+    case Meeting::stmatrix_x2_trans: return store_tiles(s, warp, 2, true);
+    case Meeting::stmatrix_x4: return store_tiles(s, warp, 4, false);
+    case Meeting::stmatrix_x4_trans: return store_tiles(s, warp, 4, true);
     case Meeting::mma_bf16: return multiply_16bit(s, warp, [](std::uint32_t bits) { return std::bit_cast<float>(bits << 16); });
     case Meeting::mma_fp16: return multiply_16bit(s, warp, [table = half_table()](std::uint32_t bits) { return table[bits]; });
     case Meeting::mma_tf32: return multiply_tf32(s, warp);
-    default: s.stop("unknown matrix operation");
+    default: return warpgroup_operation(s, warp, kind);
   }
 }
 

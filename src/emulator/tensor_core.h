@@ -5,7 +5,9 @@
 
 namespace epitaxy::emulated {
 
-/// The lane's own part: ldmatrix row addresses must be aligned and lie in shared memory.
+/// All 65536 values of a Half: converting by hand would cost more than the products.
+const float* half_table();
+/// The lane's own part: ldmatrix and stmatrix row addresses must be aligned and lie in shared memory.
 void check_matrix_operand(Scheduler& scheduler, Meeting kind, Site site);
 /// The operation for all lanes, which have deposited their register addresses.
 void matrix_operation(Scheduler& scheduler, int warp, Meeting kind);
