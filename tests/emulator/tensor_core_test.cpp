@@ -139,8 +139,8 @@ __global__ void misuse_kernel(int which, float* global) {
 
 TEST(TensorCore, MisuseIsNamed) {
   auto* global = static_cast<float*>(emulated_backend().allocate(4096));
-  const char* const words[] = {"the row address of ldmatrix is not aligned to 16 bytes",
-                               "the row address of ldmatrix is not in shared memory",
+  const char* const words[] = {"the row address of ldmatrix.x4 is not aligned to 16 bytes",
+                               "the row address of ldmatrix.x4 is not in shared memory",
                                "deadlock",
                                "cp.async of 16 bytes at a misaligned shared address",
                                "cp.async of 16 bytes at a misaligned global address",
