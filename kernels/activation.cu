@@ -48,7 +48,7 @@ __global__ void activation_kernel(const T* x, const T* dy, T* y, std::int64_t co
   if constexpr (kBackward) load_vector<kVector>(dy + first, b, valid);
   for (int i = 0; i < kVector; ++i) {
     if constexpr (kBackward)
-      a[i] = b[i] * slope_at(kind, a[i], slope);
+      a[i] = kind == Activation::relu && !(a[i] > 0.0f) ? 0.0f : b[i] * slope_at(kind, a[i], slope);  // 0 whatever dy is
     else
       a[i] = value(kind, a[i], slope);
   }

@@ -83,22 +83,20 @@ __global__ void __launch_bounds__(kTileThreads)
   }
 }
 
-/// 8 channels x 32 rows a block; a row merges every 32nd tile, then the rows merge in a tree. Means are kept as differences from the first
-/// tile's, so that a large mean does not cost the variance its digits.
-__global__ void __launch_bounds__(256) finalize_kernel(BatchNormFinalizeArgs args) {
+/// A block's 32 rows merge the tiles [first, last) of 8 channels: every 32nd a row, then the rows in a tree; row 0 holds the result. Means
+/// are kept as differences from `origin`, so that a large mean does not cost the variance its digits.
+__device__ __forceinline__ Moments merge_tiles(const float* partials, std::int64_t first, std::int64_t last, std::int64_t size,
+                                               std::int64_t pixels, std::int64_t channels, std::int64_t channel, float origin) {
   EPITAXY_SHARED(float, shared, [3][256]);
   const int thread = static_cast<int>(threadIdx.x), row = thread / 8;
-  const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * 8 + thread % 8;
-  const std::int64_t size = (args.pixels + args.tiles - 1) / args.tiles;
-  const float origin = channel < args.channels ? args.partials[channel] : 0.0f;
   Moments moments{0.0f, 0.0f, 0.0f};
-  if (channel < args.channels)
+  if (channel < channels)
 #pragma unroll 4
-    for (std::int64_t t = row; t < args.tiles; t += 32) {
-      const std::int64_t left = args.pixels - t * size;
+    for (std::int64_t t = first + row; t < last; t += 32) {
+      const std::int64_t left = pixels - t * size;
       const float count = static_cast<float>(left < 0 ? 0 : left < size ? left : size);
-      const float* tile = args.partials + 2 * t * args.channels + channel;
-      merge(moments, count, tile[0] - origin, tile[args.channels]);
+      const float* tile = partials + 2 * t * channels + channel;
+      merge(moments, count, tile[0] - origin, tile[channels]);
     }
   for (int half = 16; half > 0; half /= 2) {
     if (row >= half && row < 2 * half)
@@ -106,7 +104,26 @@ __global__ void __launch_bounds__(256) finalize_kernel(BatchNormFinalizeArgs arg
     __syncthreads();
     if (row < half) merge(moments, shared[0][thread + half * 8], shared[1][thread + half * 8], shared[2][thread + half * 8]);
   }
-  if (row != 0 || channel >= args.channels) return;
+  return moments;
+}
+
+/// Tiles blockIdx.y * group and following become one of `merged`, in the same format.
+__global__ void __launch_bounds__(256) merge_tiles_kernel(BatchNormFinalizeArgs args, float* merged, std::int64_t group) {
+  const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * 8 + threadIdx.x % 8;
+  const std::int64_t first = blockIdx.y * group, last = first + group < args.tiles ? first + group : args.tiles;
+  const float origin = channel < args.channels ? args.partials[2 * first * args.channels + channel] : 0.0f;
+  const Moments moments = merge_tiles(args.partials, first, last, args.tile_pixels, args.pixels, args.channels, channel, origin);
+  if (threadIdx.x >= 8 || channel >= args.channels) return;
+  float* tile = merged + 2 * static_cast<std::int64_t>(blockIdx.y) * args.channels + channel;
+  tile[0] = origin + moments.mean;
+  tile[args.channels] = moments.squares;
+}
+
+__global__ void __launch_bounds__(256) finalize_kernel(BatchNormFinalizeArgs args) {
+  const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * 8 + threadIdx.x % 8;
+  const float origin = channel < args.channels ? args.partials[channel] : 0.0f;
+  const Moments moments = merge_tiles(args.partials, 0, args.tiles, args.tile_pixels, args.pixels, args.channels, channel, origin);
+  if (threadIdx.x >= 8 || channel >= args.channels) return;
   const float pixels = static_cast<float>(args.pixels), keep = 1.0f - args.momentum;
   const float old_mean = args.old_mean[channel], old_variance = args.old_variance[channel];
   const float mean = origin + moments.mean;
@@ -123,52 +140,112 @@ __global__ void __launch_bounds__(256) inference_kernel(BatchNormInferenceArgs a
   args.inverse_std[c] = 1.0f / sqrtf(args.running_variance[c] + args.epsilon);
 }
 
-/// The channels' constants stay in registers while a thread walks down its pixels.
-template <class T, int N>
+/// N values of the channels, or the first `valid`.
+template <bool kWhole, int N>
+__device__ __forceinline__ void load_constants(float (&values)[N], const float* p, int valid) {
+  if constexpr (kWhole)
+    load_floats(values, p);
+  else
+#pragma unroll
+    for (int i = 0; i < N; ++i) values[i] = i < valid ? p[i] : 0.0f;
+}
+
+/// The channels' constants stay in registers while a thread walks down its pixels. With a mask a thread has the 8 channels of one of its
+/// bytes, not all of them `kWhole` where C is no multiple of 8.
+template <class T, int N, bool kAdd, bool kMask, bool kWhole>
 __global__ void __launch_bounds__(kTileThreads) apply_kernel(BatchNormApplyArgs args, std::int64_t size, ChannelLayout layout) {
   const ChannelPlace place = channel_place<N>(layout, args.channels);
   if (!place.active) return;
-  float mean[N], scale[N], gamma[N], beta[N];
-  load_floats(mean, args.mean + place.channel);
-  load_floats(scale, args.inverse_std + place.channel);
-  load_floats(gamma, args.gamma + place.channel);
-  load_floats(beta, args.beta + place.channel);
+  const int valid = args.channels - place.channel < N ? static_cast<int>(args.channels - place.channel) : N;
+  float mean[N], scale[N], beta[N];
+  load_constants<kWhole>(mean, args.gamma + place.channel, valid);
+  load_constants<kWhole>(scale, args.inverse_std + place.channel, valid);
 #pragma unroll
-  for (int i = 0; i < N; ++i) scale[i] *= gamma[i];
+  for (int i = 0; i < N; ++i) scale[i] *= mean[i];
+  load_constants<kWhole>(mean, args.mean + place.channel, valid);
+  load_constants<kWhole>(beta, args.beta + place.channel, valid);
+  const float lowest = args.relu ? 0.0f : -INFINITY;
   const T* x = static_cast<const T*>(args.x) + place.channel;
+  const T* residual = kAdd ? static_cast<const T*>(args.residual) + place.channel : nullptr;
   T* y = static_cast<T*>(args.y) + place.channel;
   const std::int64_t first = blockIdx.x * size, last = first + size < args.pixels ? first + size : args.pixels;
-#pragma unroll 4
-  for (std::int64_t p = first + place.row; p < last; p += layout.rows) {
-    float values[N];
-    load_floats(values, x + p * args.channels);
+  constexpr int kGroup = kWhole && N * sizeof(T) <= 16 ? 4 : 2;
+  for_each_pixel<kGroup>(first + place.row, last, layout.rows, [&]<int kPixels>(std::int64_t p) {
+    Packed<T, N> values[kPixels], added[kAdd ? kPixels : 1];
 #pragma unroll
-    for (int i = 0; i < N; ++i) values[i] = (values[i] - mean[i]) * scale[i] + beta[i];
-    store_floats(y + p * args.channels, values);
-  }
+    for (int k = 0; k < kPixels; ++k) {
+      const std::int64_t offset = (p + k * layout.rows) * args.channels;
+      kWhole ? values[k].load(x + offset) : values[k].load_some(x + offset, valid);
+      if constexpr (kAdd) kWhole ? added[k].load(residual + offset) : added[k].load_some(residual + offset, valid);
+    }
+#pragma unroll
+    for (int k = 0; k < kPixels; ++k) {
+      unsigned open = 0;
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        float v = batch_norm_value(values[k].get(i), mean[i], scale[i], beta[i]);
+        if constexpr (kAdd) v += added[k].get(i);
+        if constexpr (kMask) open |= rounds_above_zero<T>(v) && (kWhole || i < valid) ? 1u << i : 0u;
+        values[k].set(i, v <= lowest ? lowest : v);  // NaN stays NaN
+      }
+      const std::int64_t pixel = p + k * layout.rows;
+      kWhole ? values[k].store(y + pixel * args.channels) : values[k].store_some(y + pixel * args.channels, valid);
+      if constexpr (kMask) args.mask[pixel * mask_bytes(args.channels) + place.channel / 8] = static_cast<std::uint8_t>(open);
+    }
+  });
 }
 
-template <class T, int N>
+/// How a backward pass knows where the ReLU was open.
+enum class Mask { none, recomputed, stored };
+
+template <class T, int N, Mask kMask>
 __global__ void __launch_bounds__(kTileThreads) reduce_kernel(BatchNormReduceArgs args, std::int64_t size, ChannelLayout layout) {
   const ChannelPlace place = channel_place<N>(layout, args.channels);
   const std::int64_t first = blockIdx.x * size, last = first + size < args.pixels ? first + size : args.pixels;
   float sums[2][N] = {};  // dgamma, dbeta
   if (place.active) {
-    float mean[N];
+    float mean[N], scale[N], beta[N];
+    if constexpr (kMask == Mask::recomputed) {
+      load_floats(mean, args.gamma + place.channel);
+      load_floats(scale, args.inverse_std + place.channel);
+      load_floats(beta, args.beta + place.channel);
+#pragma unroll
+      for (int i = 0; i < N; ++i) scale[i] *= mean[i];
+    }
     load_floats(mean, args.mean + place.channel);
     const T* x = static_cast<const T*>(args.x) + place.channel;
     const T* dy = static_cast<const T*>(args.dy) + place.channel;
-#pragma unroll 2
-    for (std::int64_t p = first + place.row; p < last; p += layout.rows) {
-      float values[N], gradient[N];
-      load_floats(values, x + p * args.channels);
-      load_floats(gradient, dy + p * args.channels);
+    T* dresidual = kMask == Mask::stored ? static_cast<T*>(args.dresidual) + place.channel : nullptr;
+    const std::uint8_t* mask = kMask == Mask::stored ? args.mask + place.channel / 8 : nullptr;
+    const int shift = static_cast<int>(place.channel % 8);
+    for_each_pixel<4>(first + place.row, last, layout.rows, [&]<int kPixels>(std::int64_t p) {
+      Packed<T, N> values[kPixels], gradients[kPixels];
+      unsigned open[kPixels];
 #pragma unroll
-      for (int i = 0; i < N; ++i) {
-        sums[0][i] += gradient[i] * (values[i] - mean[i]);
-        sums[1][i] += gradient[i];
+      for (int k = 0; k < kPixels; ++k) {
+        const std::int64_t pixel = p + k * layout.rows;
+        values[k].load(x + pixel * args.channels);
+        gradients[k].load(dy + pixel * args.channels);
+        if constexpr (kMask == Mask::stored) open[k] = static_cast<unsigned>(mask[pixel * mask_bytes(args.channels)]) >> shift;
       }
-    }
+#pragma unroll
+      for (int k = 0; k < kPixels; ++k) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+          const float value = values[k].get(i);
+          float gradient = gradients[k].get(i);
+          if constexpr (kMask == Mask::recomputed)
+            if (!rounds_above_zero<T>(batch_norm_value(value, mean[i], scale[i], beta[i]))) gradient = 0.0f;
+          if constexpr (kMask == Mask::stored) {
+            if (!(open[k] >> i & 1u)) gradient = 0.0f;
+            gradients[k].set(i, gradient);
+          }
+          sums[0][i] = multiply_add(gradient, value - mean[i], sums[0][i]);
+          sums[1][i] += gradient;
+        }
+        if constexpr (kMask == Mask::stored) gradients[k].store(dresidual + (p + k * layout.rows) * args.channels);
+      }
+    });
   }
   add_rows(sums, layout, place);
   if (!place.active || place.row != 0) return;
@@ -181,14 +258,14 @@ __global__ void __launch_bounds__(kTileThreads) reduce_kernel(BatchNormReduceArg
   store_floats(tile + args.channels, sums[1]);
 }
 
-/// dx = scale * (dy - offset - (x - mean) * slope): per channel three constants and the mean.
-template <class T, int N, bool kTraining>
+/// dx = scale * (dy - offset - (x - mean) * slope): per channel three constants and the mean, and beta for the mask.
+template <class T, int N, bool kTraining, bool kRelu>
 __global__ void __launch_bounds__(kTileThreads)
     input_gradient_kernel(BatchNormInputGradientArgs args, std::int64_t size, ChannelLayout layout) {
   const ChannelPlace place = channel_place<N>(layout, args.channels);
   if (!place.active) return;
   const float share = 1.0f / static_cast<float>(args.pixels);
-  float scale[N], mean[N], offset[N], slope[N];
+  float scale[N], mean[N], offset[N], slope[N], beta[N];
   load_floats(slope, args.inverse_std + place.channel);
   load_floats(scale, args.gamma + place.channel);
 #pragma unroll
@@ -200,26 +277,34 @@ __global__ void __launch_bounds__(kTileThreads)
     load_floats(offset, args.dbeta + place.channel);
 #pragma unroll
     for (int i = 0; i < N; ++i) offset[i] *= share;
-    load_floats(mean, args.mean + place.channel);
   }
+  if constexpr (kTraining || kRelu) load_floats(mean, args.mean + place.channel);
+  if constexpr (kRelu) load_floats(beta, args.beta + place.channel);
   const T* x = static_cast<const T*>(args.x) + place.channel;
   const T* dy = static_cast<const T*>(args.dy) + place.channel;
   T* dx = static_cast<T*>(args.dx) + place.channel;
   const std::int64_t first = blockIdx.x * size, last = first + size < args.pixels ? first + size : args.pixels;
-#pragma unroll 2
-  for (std::int64_t p = first + place.row; p < last; p += layout.rows) {
-    float gradient[N];
-    load_floats(gradient, dy + p * args.channels);
-    if constexpr (kTraining) {
-      float values[N];
-      load_floats(values, x + p * args.channels);
+  for_each_pixel<4>(first + place.row, last, layout.rows, [&]<int kPixels>(std::int64_t p) {
+    Packed<T, N> values[kPixels], gradients[kPixels];
 #pragma unroll
-      for (int i = 0; i < N; ++i) gradient[i] = gradient[i] - offset[i] - (values[i] - mean[i]) * slope[i];
+    for (int k = 0; k < kPixels; ++k) {
+      const std::int64_t at = (p + k * layout.rows) * args.channels;
+      gradients[k].load(dy + at);
+      if constexpr (kTraining || kRelu) values[k].load(x + at);
     }
 #pragma unroll
-    for (int i = 0; i < N; ++i) gradient[i] *= scale[i];
-    store_floats(dx + p * args.channels, gradient);
-  }
+    for (int k = 0; k < kPixels; ++k) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        float gradient = gradients[k].get(i);
+        if constexpr (kRelu)
+          if (!rounds_above_zero<T>(batch_norm_value(values[k].get(i), mean[i], scale[i], beta[i]))) gradient = 0.0f;
+        if constexpr (kTraining) gradient = multiply_add(mean[i] - values[k].get(i), slope[i], gradient - offset[i]);
+        gradients[k].set(i, gradient * scale[i]);
+      }
+      gradients[k].store(dx + (p + k * layout.rows) * args.channels);
+    }
+  });
 }
 
 /// Pixels of one block of an elementwise pass: up to 16 a thread, fewer where the card would not fill.
@@ -260,7 +345,16 @@ void batch_norm_statistics<EPITAXY_WORLD::World>(const BatchNormStatisticsArgs& 
 
 template <>
 void batch_norm_finalize<EPITAXY_WORLD::World>(const BatchNormFinalizeArgs& args, Stream stream) {
-  launch(stream, "batch_norm_finalize", finalize_kernel, dim3(static_cast<unsigned>((args.channels + 7) / 8)), dim3(256), 0, args);
+  const unsigned blocks = static_cast<unsigned>((args.channels + 7) / 8);
+  BatchNormFinalizeArgs merged = args;
+  if (const TileGroups groups = tile_groups(args.tiles); groups.group > 1) {
+    launch(stream, "batch_norm_finalize", merge_tiles_kernel, dim3(blocks, static_cast<unsigned>(groups.tiles)), dim3(256), 0, args,
+           args.scratch, groups.group);
+    merged.partials = args.scratch;
+    merged.tiles = groups.tiles;
+    merged.tile_pixels = groups.group * args.tile_pixels;
+  }
+  launch(stream, "batch_norm_finalize", finalize_kernel, dim3(blocks), dim3(256), 0, merged);
 }
 
 template <>
@@ -270,11 +364,19 @@ void batch_norm_inference<EPITAXY_WORLD::World>(const BatchNormInferenceArgs& ar
 
 template <>
 void batch_norm_apply<EPITAXY_WORLD::World>(const BatchNormApplyArgs& args, Stream stream) {
+  const bool aligned = all_aligned(args.x, args.y, args.residual, args.mean, args.inverse_std, args.gamma, args.beta);
   with_float(args.dtype, [&]<class T>() {
-    with_channel_vector<T>(args.channels, all_aligned(args.x, args.y, args.mean, args.inverse_std, args.gamma, args.beta), [&]<int N>() {
+    const auto run = [&]<int N>(auto kernel) {
       const ChannelLayout layout = channel_layout(args.channels, N);
       const std::int64_t size = pixels_per_block(args.pixels, layout, stream);
-      launch(stream, "batch_norm_apply", apply_kernel<T, N>, grid_of(args.pixels, size, layout), dim3(kTileThreads), 0, args, size, layout);
+      launch(stream, "batch_norm_apply", kernel, grid_of(args.pixels, size, layout), dim3(kTileThreads), 0, args, size, layout);
+    };
+    if (args.mask) {
+      const bool whole = aligned && args.channels % 8 == 0;
+      return run.template operator()<8>(whole ? apply_kernel<T, 8, true, true, true> : apply_kernel<T, 8, true, true, false>);
+    }
+    with_channel_vector<T>(args.channels, aligned, [&]<int N>() {
+      run.template operator()<N>(args.residual ? apply_kernel<T, N, true, false, true> : apply_kernel<T, N, false, false, true>);
     });
   });
 }
@@ -282,11 +384,15 @@ void batch_norm_apply<EPITAXY_WORLD::World>(const BatchNormApplyArgs& args, Stre
 template <>
 void batch_norm_reduce<EPITAXY_WORLD::World>(const BatchNormReduceArgs& args, Stream stream) {
   const PixelTiles tiles = pixel_tiles(args.pixels);
+  const bool aligned = all_aligned(args.x, args.dy, args.dresidual, args.mean, args.inverse_std, args.gamma, args.beta, args.partials);
   with_float(args.dtype, [&]<class T>() {
-    with_channel_vector<T>(args.channels, all_aligned(args.x, args.dy, args.mean, args.inverse_std, args.partials), [&]<int N>() {
+    with_channel_vector<T>(args.channels, aligned, [&]<int N>() {
       const ChannelLayout layout = channel_layout(args.channels, N);
-      launch(stream, "batch_norm_reduce", reduce_kernel<T, N>, dim3(static_cast<unsigned>(tiles.tiles), layout.chunks), dim3(kTileThreads),
-             0, args, tiles.size, layout);
+      const auto kernel = args.mask   ? reduce_kernel<T, N, Mask::stored>
+                          : args.beta ? reduce_kernel<T, N, Mask::recomputed>
+                                      : reduce_kernel<T, N, Mask::none>;
+      launch(stream, "batch_norm_reduce", kernel, dim3(static_cast<unsigned>(tiles.tiles), layout.chunks), dim3(kTileThreads), 0, args,
+             tiles.size, layout);
     });
   });
   add_tiles(stream, "batch_norm_reduce", args.partials, args.dgamma, args.dbeta, tiles.tiles, args.channels);
@@ -295,12 +401,14 @@ void batch_norm_reduce<EPITAXY_WORLD::World>(const BatchNormReduceArgs& args, St
 template <>
 void batch_norm_input_gradient<EPITAXY_WORLD::World>(const BatchNormInputGradientArgs& args, Stream stream) {
   with_float(args.dtype, [&]<class T>() {
-    const bool aligned = all_aligned(args.x, args.dy, args.dx, args.mean, args.inverse_std, args.gamma, args.dgamma, args.dbeta);
+    const bool aligned = all_aligned(args.x, args.dy, args.dx, args.mean, args.inverse_std, args.gamma, args.dgamma, args.dbeta, args.beta);
     with_channel_vector<T>(args.channels, aligned, [&]<int N>() {
       const ChannelLayout layout = channel_layout(args.channels, N);
       const std::int64_t size = pixels_per_block(args.pixels, layout, stream);
-      launch(stream, "batch_norm_input_gradient", args.training ? input_gradient_kernel<T, N, true> : input_gradient_kernel<T, N, false>,
-             grid_of(args.pixels, size, layout), dim3(kTileThreads), 0, args, size, layout);
+      const auto kernel = args.training
+                              ? (args.beta ? input_gradient_kernel<T, N, true, true> : input_gradient_kernel<T, N, true, false>)
+                              : (args.beta ? input_gradient_kernel<T, N, false, true> : input_gradient_kernel<T, N, false, false>);
+      launch(stream, "batch_norm_input_gradient", kernel, grid_of(args.pixels, size, layout), dim3(kTileThreads), 0, args, size, layout);
     });
   });
 }

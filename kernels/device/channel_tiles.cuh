@@ -36,6 +36,17 @@ __device__ __forceinline__ ChannelPlace channel_place(const ChannelLayout& layou
   return {lane, row, channel, row < layout.rows && channel < channels};
 }
 
+/// Calls group.template operator()<K>(p) for the pixels p, p + rows, ... of [first, last), K = kGroup at a time and then singly: a group
+/// loads all its pixels before it uses or stores any, which keeps kGroup loads in flight.
+template <int kGroup, class Group>
+__device__ __forceinline__ void for_each_pixel(std::int64_t first, std::int64_t last, int rows, Group&& group) {
+  std::int64_t p = first;
+#pragma unroll 1
+  for (; p + (kGroup - 1) * rows < last; p += kGroup * rows) group.template operator()<kGroup>(p);
+#pragma unroll 1
+  for (; p < last; p += rows) group.template operator()<1>(p);
+}
+
 /// Calls work.template operator()<N>() with 16-byte vectors where C and every address allow them, else with single elements.
 template <class T, class Work>
 void with_channel_vector(std::int64_t channels, bool aligned, Work&& work) {

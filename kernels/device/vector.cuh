@@ -104,6 +104,33 @@ __device__ __forceinline__ void store_floats(T* p, const float (&values)[N]) {
   }
 }
 
+/// N elements held as they lie in memory, so that several loads in flight cost few registers; moved in accesses of up to 16 bytes.
+template <class T, int N>
+struct Packed {
+  static constexpr int kWidth = N < kVectorWidth<T> ? N : kVectorWidth<T>;
+  Vector<T, kWidth> vectors[N / kWidth];
+  __device__ __forceinline__ void load(const T* p) {
+#pragma unroll
+    for (int i = 0; i < N; i += kWidth) vectors[i / kWidth] = load_vector<T, kWidth>(p + i);
+  }
+  /// The first `valid` elements one by one; the rest are 0.
+  __device__ __forceinline__ void load_some(const T* p, int valid) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) vectors[i / kWidth][i % kWidth] = i < valid ? p[i] : store_float<T>(0.0f);
+  }
+  __device__ __forceinline__ void store(T* p) const {
+#pragma unroll
+    for (int i = 0; i < N; i += kWidth) store_vector(p + i, vectors[i / kWidth]);
+  }
+  __device__ __forceinline__ void store_some(T* p, int valid) const {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      if (i < valid) p[i] = vectors[i / kWidth][i % kWidth];
+  }
+  __device__ __forceinline__ float get(int i) const { return load_float(vectors[i / kWidth][i % kWidth]); }
+  __device__ __forceinline__ void set(int i, float value) { vectors[i / kWidth][i % kWidth] = store_float<T>(value); }
+};
+
 /// The first `valid` of N elements as fp32, the rest 0: one wide access where all are valid and p is aligned, else one by one.
 template <int N, class T>
 __device__ __forceinline__ void load_vector(const T* p, float (&values)[N], int valid) {

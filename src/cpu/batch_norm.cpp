@@ -2,7 +2,11 @@
 #include "kernels/batch_norm.h"
 
 #include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
 
+#include "cpu/bits.h"
 #include "cpu/channel_tiles.h"
 #include "epitaxy/dtype_switch.h"
 
@@ -67,7 +71,7 @@ void batch_norm_statistics<Host>(const BatchNormStatisticsArgs& args, Stream) {
 /// as differences from the first tile's, so that a large mean does not cost the variance its digits.
 template <>
 void batch_norm_finalize<Host>(const BatchNormFinalizeArgs& args, Stream) {
-  const std::int64_t size = (args.pixels + args.tiles - 1) / args.tiles, channels = args.channels;
+  const std::int64_t size = args.tile_pixels, channels = args.channels;
   const float momentum = args.momentum, keep = 1.0f - momentum, pixels = static_cast<float>(args.pixels);
   float* __restrict mean = args.mean;
   float* __restrict squares = args.inverse_std;
@@ -93,22 +97,88 @@ void batch_norm_finalize<Host>(const BatchNormFinalizeArgs& args, Stream) {
   }
 }
 
+namespace {
+
+/// Calls body(pixel) for every pixel, in parallel.
+template <class Body>
+void for_each_pixel(std::int64_t pixels, std::int64_t channels, Body&& body) {
+  parallel_for(
+      pixels,
+      [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t p = first; p < last; ++p) body(p);
+      },
+      std::max<std::int64_t>(1, (1 << 15) / channels));
+}
+
+/// Calls body(std::bool_constant) with the flag as a constant, so that the loop inside has no branch.
+template <class Body>
+void with_flag(bool flag, Body&& body) {
+  flag ? body(std::true_type{}) : body(std::false_type{});
+}
+
+/// The mask of one pixel: 8 flags of one byte each become bits by a product that moves flag i to bit 56 + i.
+template <class T>
+void pack_mask(const T* y, std::uint8_t* mask, std::int64_t channels) {
+  for (std::int64_t c = 0; c < channels; c += 64) {
+    std::uint8_t flags[64] = {};
+    const std::int64_t count = std::min<std::int64_t>(64, channels - c);
+    for (std::int64_t i = 0; i < count; ++i) flags[i] = to_float(y[c + i]) > 0.0f;
+    for (std::int64_t i = 0; i < count; i += 8) {
+      std::uint64_t eight;
+      std::memcpy(&eight, flags + i, 8);
+      mask[(c + i) / 8] = static_cast<std::uint8_t>(eight * 0x0102040810204080u >> 56);
+    }
+  }
+}
+
+/// dresidual = dy where the mask's bit is set, else 0.
+template <class T>
+void apply_mask(const T* dy, const std::uint8_t* mask, T* dresidual, std::int64_t channels) {
+  for (std::int64_t c = 0; c < channels; c += 64) {
+    std::uint8_t flags[64];
+    const std::int64_t count = std::min<std::int64_t>(64, channels - c);
+    for (std::int64_t i = 0; i < count; i += 8) {
+      const std::uint64_t eight = mask[(c + i) / 8] * 0x0101010101010101u & 0x8040201008040201u;
+      std::memcpy(flags + i, &eight, 8);
+    }
+#pragma GCC ivdep
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Bits<T> bits = bits_of(dy[c + i]);
+      set_bits(dresidual[c + i], static_cast<Bits<T>>(flags[i] ? bits : 0));
+    }
+  }
+}
+
+/// A pixel's gradient dy, 0 where the recomputed ReLU was closed.
+template <bool kRelu, class T>
+float gradient_at(const T& x, const T& dy, float mean, float inverse_std, float gamma, float beta) {
+  const float gradient = to_float(dy);
+  if constexpr (!kRelu) return gradient;
+  const bool open = rounds_above_zero<T>(batch_norm_value(to_float(x), mean, inverse_std * gamma, beta));
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(gradient) & (0u - open));  // no branch: the loop stays vectorised
+}
+
+}  // namespace
+
 template <>
 void batch_norm_apply<Host>(const BatchNormApplyArgs& args, Stream) {
   const std::int64_t channels = args.channels;
+  const float lowest = args.relu ? 0.0f : -std::numeric_limits<float>::infinity();
   with_float(args.dtype, [&]<class T>() {
-    parallel_for(
-        args.pixels,
-        [&](std::int64_t first, std::int64_t last) {
-          for (std::int64_t p = first; p < last; ++p) {
-            const T* x = static_cast<const T*>(args.x) + p * channels;
-            T* y = static_cast<T*>(args.y) + p * channels;
+    with_flag(args.residual, [&](auto add) {
+      for_each_pixel(args.pixels, channels, [&](std::int64_t p) {
+        const T* x = static_cast<const T*>(args.x) + p * channels;
+        const T* residual = add ? static_cast<const T*>(args.residual) + p * channels : x;
+        T* y = static_cast<T*>(args.y) + p * channels;
 #pragma GCC ivdep
-            for (std::int64_t c = 0; c < channels; ++c)
-              y[c] = round<T>((to_float(x[c]) - args.mean[c]) * (args.inverse_std[c] * args.gamma[c]) + args.beta[c]);
-          }
-        },
-        std::max<std::int64_t>(1, (1 << 15) / channels));
+        for (std::int64_t c = 0; c < channels; ++c) {
+          float v = batch_norm_value(to_float(x[c]), args.mean[c], args.inverse_std[c] * args.gamma[c], args.beta[c]);
+          if constexpr (add) v += to_float(residual[c]);
+          y[c] = round<T>(v <= lowest ? lowest : v);  // NaN stays NaN
+        }
+        if (args.mask) pack_mask(y, args.mask + p * mask_bytes(channels), channels);
+      });
+    });
   });
 }
 
@@ -117,28 +187,43 @@ void batch_norm_reduce<Host>(const BatchNormReduceArgs& args, Stream) {
   const std::int64_t channels = args.channels, tiles = pixel_tiles(args.pixels).tiles;
   with_float(args.dtype, [&]<class T>() {
     const T* x = static_cast<const T*>(args.x);
-    const T* dy = static_cast<const T*>(args.dy);
-    for_each_tile(args.pixels, channels, [&](std::int64_t tile, std::int64_t first, std::int64_t last) {
-      float* __restrict dgamma = args.partials + 2 * tile * channels;
-      float* __restrict dbeta = dgamma + channels;
-      const float* __restrict mean = args.mean;
-      for (std::int64_t c = 0; c < channels; ++c) dgamma[c] = dbeta[c] = 0.0f;
-      std::int64_t p = first;
-      for (; p + 2 <= last; p += 2) {
-        const T* __restrict a = x + p * channels;
-        const T* __restrict b = dy + p * channels;
-        for (std::int64_t c = 0; c < channels; ++c) {
-          const float g0 = to_float(b[c]), g1 = to_float(b[c + channels]);
-          dbeta[c] += g0 + g1;
-          dgamma[c] += g0 * (to_float(a[c]) - mean[c]) + g1 * (to_float(a[c + channels]) - mean[c]);
+    const T* dy = static_cast<const T*>(args.mask ? args.dresidual : args.dy);
+    with_flag(args.beta, [&](auto relu) {
+      for_each_tile(args.pixels, channels, [&](std::int64_t tile, std::int64_t first, std::int64_t last) {
+        float* __restrict dgamma = args.partials + 2 * tile * channels;
+        float* __restrict dbeta = dgamma + channels;
+        const float* __restrict mean = args.mean;
+        const auto gradient = [&](const T& value, const T& d, std::int64_t c) {
+          return gradient_at<relu>(value, d, mean[c], relu ? args.inverse_std[c] : 0, relu ? args.gamma[c] : 0, relu ? args.beta[c] : 0);
+        };
+        const auto mask = [&](std::int64_t p) {
+          if (args.mask)
+            apply_mask(static_cast<const T*>(args.dy) + p * channels, args.mask + p * mask_bytes(channels),
+                       static_cast<T*>(args.dresidual) + p * channels, channels);
+        };
+        for (std::int64_t c = 0; c < channels; ++c) dgamma[c] = dbeta[c] = 0.0f;
+        std::int64_t p = first;
+        for (; p + 2 <= last; p += 2) {
+          mask(p), mask(p + 1);
+          const T* __restrict a = x + p * channels;
+          const T* __restrict b = dy + p * channels;
+#pragma GCC ivdep
+          for (std::int64_t c = 0; c < channels; ++c) {
+            const float g0 = gradient(a[c], b[c], c), g1 = gradient(a[c + channels], b[c + channels], c);
+            dbeta[c] += g0 + g1;
+            dgamma[c] = multiply_add(g0, to_float(a[c]) - mean[c], multiply_add(g1, to_float(a[c + channels]) - mean[c], dgamma[c]));
+          }
         }
-      }
-      for (; p < last; ++p)
-        for (std::int64_t c = 0; c < channels; ++c) {
-          const float g = to_float(dy[p * channels + c]);
-          dbeta[c] += g;
-          dgamma[c] += g * (to_float(x[p * channels + c]) - mean[c]);
+        for (; p < last; ++p) {
+          mask(p);
+#pragma GCC ivdep
+          for (std::int64_t c = 0; c < channels; ++c) {
+            const float g = gradient(x[p * channels + c], dy[p * channels + c], c);
+            dbeta[c] += g;
+            dgamma[c] = multiply_add(g, to_float(x[p * channels + c]) - mean[c], dgamma[c]);
+          }
         }
+      });
     });
   });
   add_tiles(args.partials, args.dgamma, tiles, 2 * channels, 0, channels);
@@ -151,27 +236,27 @@ void batch_norm_input_gradient<Host>(const BatchNormInputGradientArgs& args, Str
   const std::int64_t channels = args.channels;
   const float share = args.training ? 1.0f / static_cast<float>(args.pixels) : 0.0f;
   with_float(args.dtype, [&]<class T>() {
-    parallel_for(
-        args.pixels,
-        [&](std::int64_t first, std::int64_t last) {
-          for (std::int64_t p = first; p < last; ++p) {
-            const T* x = static_cast<const T*>(args.x) + p * channels;
-            const T* dy = static_cast<const T*>(args.dy) + p * channels;
-            T* dx = static_cast<T*>(args.dx) + p * channels;
-            if (!args.training) {
+    with_flag(args.beta, [&](auto relu) {
+      for_each_pixel(args.pixels, channels, [&](std::int64_t p) {
+        const T* x = static_cast<const T*>(args.x) + p * channels;
+        const T* dy = static_cast<const T*>(args.dy) + p * channels;
+        T* dx = static_cast<T*>(args.dx) + p * channels;
+        const auto gradient = [&](std::int64_t c) {
+          return gradient_at<relu>(x[c], dy[c], args.mean[c], args.inverse_std[c], args.gamma[c], relu ? args.beta[c] : 0);
+        };
+        if (!args.training) {
 #pragma GCC ivdep
-              for (std::int64_t c = 0; c < channels; ++c) dx[c] = round<T>(to_float(dy[c]) * (args.gamma[c] * args.inverse_std[c]));
-              continue;
-            }
+          for (std::int64_t c = 0; c < channels; ++c) dx[c] = round<T>(gradient(c) * (args.gamma[c] * args.inverse_std[c]));
+          return;
+        }
 #pragma GCC ivdep
-            for (std::int64_t c = 0; c < channels; ++c) {
-              const float slope = args.inverse_std[c] * args.dgamma[c] * share;
-              const float gradient = to_float(dy[c]) - args.dbeta[c] * share - (to_float(x[c]) - args.mean[c]) * slope;
-              dx[c] = round<T>(gradient * (args.gamma[c] * args.inverse_std[c]));
-            }
-          }
-        },
-        std::max<std::int64_t>(1, (1 << 15) / channels));
+        for (std::int64_t c = 0; c < channels; ++c) {
+          const float slope = args.inverse_std[c] * args.dgamma[c] * share;
+          const float centred = multiply_add(-args.dbeta[c], share, gradient(c));
+          dx[c] = round<T>(multiply_add(args.mean[c] - to_float(x[c]), slope, centred) * (args.gamma[c] * args.inverse_std[c]));
+        }
+      });
+    });
   });
 }
 

@@ -54,8 +54,11 @@ void activation_backward<Reference>(const ActivationArgs& args, Stream) {
     const T* saved = static_cast<const T*>(args.x);
     const T* dy = static_cast<const T*>(args.dy);
     T* dx = static_cast<T*>(args.y);
-    for (std::int64_t i = 0; i < args.count; ++i)
-      dx[i] = round<T>(static_cast<float>(to_float(dy[i]) * slope_at(args.kind, to_float(saved[i]), args.slope)));
+    for (std::int64_t i = 0; i < args.count; ++i) {
+      const double slope = slope_at(args.kind, to_float(saved[i]), args.slope);
+      const bool closed = args.kind == Activation::relu && slope == 0;  // 0 whatever dy is
+      dx[i] = round<T>(static_cast<float>(closed ? 0.0 : to_float(dy[i]) * slope));
+    }
   });
 }
 

@@ -4,7 +4,10 @@
 #include <cmath>
 #include <limits>
 
+#include "epitaxy/ops/activation.h"
+#include "epitaxy/ops/add.h"
 #include "epitaxy/ops/graph.h"
+#include "epitaxy/ops/loss.h"
 #include "kernels/reduce.h"
 #include "tests/cases/activation.h"
 #include "tests/cases/batch_norm.h"
@@ -118,6 +121,129 @@ TEST(BatchNorm, GradientInInference) {
   check_gradient(batch_norm_apply(false), {x, mean, inverse_std, gamma, beta}, {0, 3, 4});
 }
 
+TEST(BatchNorm, FusedGradientInInference) {
+  const Tensor x = make({DType::fp32, {3, 4}}, Fill::normal(1, 2), 1), gamma = make({DType::fp32, {4}}, Fill::normal(1), 2),
+               beta = make({DType::fp32, {4}}, Fill::normal(), 3), mean = make({DType::fp32, {4}}, Fill::normal(), 4),
+               inverse_std = make({DType::fp32, {4}}, Fill::uniform(0.5, 2), 5), residual = make(x.spec(), Fill::normal(), 6);
+  check_gradient(batch_norm_apply(false, {Activation::relu}), {x, mean, inverse_std, gamma, beta}, {0, 3, 4}, 0, 1e-3);
+  check_gradient(batch_norm_apply(false, {Activation::none, true}), {x, mean, inverse_std, gamma, beta, residual}, {0, 3, 4, 5});
+  check_gradient(batch_norm_apply(false, {Activation::relu, true}), {x, mean, inverse_std, gamma, beta, residual}, {0, 3, 4, 5}, 0, 1e-3);
+}
+
+TEST(BatchNorm, FusedHandValues) {
+  const Tensor x = values(DType::fp32, {2, 3}, {1, 2, 3, -1, -2, 3}), zero = values(DType::fp32, {3}, {0, 0, 0}),
+               one = values(DType::fp32, {3}, {1, 1, 1}), beta = values(DType::fp32, {3}, {0, -2, -1});
+  const Tensor residual = values(DType::fp32, {2, 3}, {-3, 0.5, 0, 2, 1, -4}), dy = values(DType::fp32, {2, 3}, {1, 2, 3, 4, 5, 6});
+  EXPECT_TRUE(close(run(*batch_norm_apply(true, {Activation::relu}), {x, zero, one, one, beta}, kReference)[0],
+                    values(DType::fp32, {2, 3}, {1, 0, 2, 0, 0, 2}), 0));
+  const auto sums = run(*batch_norm_reduce({Activation::relu}), {x, dy, zero, one, one, beta}, kReference);
+  EXPECT_TRUE(close(sums[0], values(DType::fp32, {3}, {1, 0, 27}), 0));
+  EXPECT_TRUE(close(sums[1], values(DType::fp32, {3}, {1, 0, 9}), 0));
+  const auto added = run(*batch_norm_apply(true, {Activation::relu, true}), {x, zero, one, one, beta, residual}, kReference);
+  EXPECT_TRUE(close(added[0], values(DType::fp32, {2, 3}, {0, 0.5, 2, 1, 0, 0}), 0));
+  EXPECT_TRUE(same(added[1], values(DType::uint8, {2, 1}, {2 + 4, 1})));
+  const auto with_residual = run(*batch_norm_reduce({Activation::relu, true}), {x, dy, zero, one, added[1]}, kReference);
+  EXPECT_TRUE(close(with_residual[0], values(DType::fp32, {3}, {-4, 4, 9}), 0));
+  EXPECT_TRUE(close(with_residual[1], values(DType::fp32, {3}, {4, 2, 3}), 0));
+  EXPECT_TRUE(close(with_residual[2], values(DType::fp32, {2, 3}, {0, 2, 3, 4, 0, 0}), 0));
+}
+
+/// One forward and backward pass of normalisation, residual and ReLU over a graph's nodes: y, dx, dgamma, dbeta, dresidual.
+std::vector<Tensor> forward_and_backward(Device device, bool fused, bool training, bool add_residual, const std::vector<Tensor>& inputs) {
+  Graph graph;
+  std::vector<ValueId> ids;
+  for (std::size_t i = 0; i < (add_residual ? 6 : 5); ++i)
+    ids.push_back(graph.add_value(text("input", i), inputs[i].spec(), Role::parameter));
+  ValueId y;
+  if (fused) {
+    y = graph.add(batch_norm_apply(training, {Activation::relu, add_residual}), ids)[0];
+  } else {
+    y = graph.add(batch_norm_apply(training), {ids.begin(), ids.begin() + 5})[0];
+    if (add_residual) y = graph.add(add(), {y, ids[5]})[0];
+    y = graph.add(activation(Activation::relu), {y})[0];
+  }
+  const ValueId target = graph.add_value("target", inputs[6].spec(), Role::target);
+  const ValueId loss = graph.add(regression_loss(RegressionLoss::mean_squared_error), {y, target})[0];
+  std::vector<ValueId> wanted{ids[0], ids[3], ids[4]};
+  if (add_residual) wanted.push_back(ids[5]);
+  const auto gradients = differentiate(graph, loss, wanted);
+  std::vector<Tensor> tensors(graph.values().size());
+  const auto at = [&](ValueId id) -> Tensor& { return tensors[static_cast<std::size_t>(id)]; };
+  for (std::size_t i = 0; i < ids.size(); ++i) at(ids[i]) = inputs[i];
+  at(target) = inputs[6];
+  for (const Node& node : graph.nodes()) {
+    std::vector<Tensor> arguments;
+    for (const ValueId id : node.inputs) arguments.push_back(at(id));
+    const auto results = run_on(device, *node.operation, arguments);
+    for (std::size_t i = 0; i < results.size(); ++i) at(node.outputs[i]) = results[i];
+  }
+  std::vector<Tensor> results{at(y)};
+  for (const ValueId id : gradients) results.push_back(at(id));
+  return results;
+}
+
+/// In fp32 the fused nodes give the separate nodes' bits; in 16 bits, where a residual saves a rounding, they do without one.
+TEST(BatchNorm, FusedEqualsSeparateNodes) {
+  for (const DType dtype : kFloatTypes)
+    for (const bool with_residual : {false, true})
+      for (const bool training : {true, false})
+        for (const auto& [pixels, channels] : {std::pair<std::int64_t, std::int64_t>{300, 16}, {130, 5}, {140, 12}, {9, 264}}) {
+          if (dtype != DType::fp32 && with_residual) continue;
+          const TensorSpec image{dtype, {pixels, channels}}, vector{DType::fp32, {channels}};
+          const Tensor x = make(image, Fill::normal(0.3, 1.7), 1);
+          const auto m = moments(x);
+          const std::vector<Tensor> inputs{x,
+                                           m[0],
+                                           m[1],
+                                           make(vector, Fill::normal(1), 2),
+                                           make(vector, Fill::normal(0.2), 3),
+                                           make(image, Fill::normal(), 4),
+                                           make({DType::fp32, image.shape}, Fill::normal(), 5)};
+          for (const Device device : devices()) {
+            SCOPED_TRACE(
+                text(name(device), " ", name(dtype), " ", image.shape, with_residual ? " residual" : "", training ? " training" : ""));
+            if (const std::string why = why_absent(device); !why.empty()) {
+              skip_device(device, why);
+              continue;
+            }
+            const auto fused = forward_and_backward(device, true, training, with_residual, inputs);
+            const auto separate = forward_and_backward(device, false, training, with_residual, inputs);
+            for (std::size_t i = 0; i < fused.size(); ++i) EXPECT_TRUE(same(fused[i], separate[i])) << "result " << i;
+          }
+        }
+}
+
+/// Values that a 16-bit type rounds to zero are closed for the gradient too, as they are where y itself is looked at.
+TEST(BatchNorm, MaskIsThatOfTheRoundedOutput) {
+  const Tensor x = values(DType::fp16, {4, 1}, {0x1p-14, 0x1p-15, 0x1p-13, -1}), zero = values(DType::fp32, {1}, {0}),
+               one = values(DType::fp32, {1}, {1}), gamma = values(DType::fp32, {1}, {0x1p-11});  // y = 2^-25 (to 0), 2^-26, 2^-24, < 0
+  const Tensor dy = values(DType::fp16, {4, 1}, {1, 2, 4, 8});
+  for (const Device device : devices()) {
+    if (!why_absent(device).empty()) continue;
+    SCOPED_TRACE(name(device));
+    EXPECT_TRUE(close(run_on(device, *batch_norm_apply(true, {Activation::relu}), {x, zero, one, gamma, zero})[0],
+                      values(DType::fp16, {4, 1}, {0, 0, 0x1p-24, 0}), 0));
+    EXPECT_TRUE(close(run_on(device, *batch_norm_reduce({Activation::relu}), {x, dy, zero, one, gamma, zero})[1],
+                      values(DType::fp32, {1}, {4}), 0));
+  }
+}
+
+TEST(BatchNorm, NonFiniteValuesThroughTheEpilogue) {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  const Tensor x = values(DType::fp32, {4, 1}, {nan, infinity, -infinity, 1}), zero = values(DType::fp32, {1}, {0}),
+               one = values(DType::fp32, {1}, {1}), residual = values(DType::fp32, {4, 1}, {0, 0, 0, -infinity});
+  for (const Device device : devices()) {
+    if (!why_absent(device).empty()) continue;
+    SCOPED_TRACE(name(device));
+    const auto out = run_on(device, *batch_norm_apply(true, {Activation::relu, true}), {x, zero, one, one, zero, residual});
+    const auto y = numbers(out[0]);
+    EXPECT_TRUE(std::isnan(y[0]) && y[1] == infinity && y[2] == 0 && y[3] == 0);
+    EXPECT_TRUE(same(out[1], values(DType::uint8, {4, 1}, {0, 1, 0, 0})));
+    const auto plain = numbers(run_on(device, *batch_norm_apply(true), {x, zero, one, one, zero})[0]);
+    EXPECT_TRUE(std::isnan(plain[0]) && plain[1] == infinity && plain[2] == -infinity && plain[3] == 1);
+  }
+}
+
 TEST(BatchNorm, Devices) {
   for (const DType dtype : kFloatTypes)
     for (const BatchNormCase& c : kBatchNormCases) {
@@ -138,6 +264,15 @@ TEST(BatchNorm, Devices) {
       const auto sums = run(*batch_norm_reduce(), {x, dy, m[0], m[1]}, kReference);
       check_devices(*batch_norm_input_gradient(true), {x, dy, m[0], m[1], gamma, sums[0], sums[1]});
       check_devices(*batch_norm_input_gradient(false), {x, dy, m[0], m[1], gamma});
+      const Tensor residual = make(x.spec(), Fill::normal(), 7);
+      check_devices(*batch_norm_apply(true, {Activation::relu}), {x, m[0], m[1], gamma, beta});
+      check_devices(*batch_norm_apply(true, {Activation::none, true}), {x, m[0], m[1], gamma, beta, residual});
+      check_devices(*batch_norm_apply(true, {Activation::relu, true}), {x, m[0], m[1], gamma, beta, residual});
+      const Tensor mask = run(*batch_norm_apply(true, {Activation::relu, true}), {x, m[0], m[1], gamma, beta, residual}, kReference)[1];
+      check_devices(*batch_norm_reduce({Activation::relu}), {x, dy, m[0], m[1], gamma, beta});
+      check_devices(*batch_norm_reduce({Activation::relu, true}), {x, dy, m[0], m[1], mask});
+      check_devices(*batch_norm_input_gradient(true, Activation::relu), {x, dy, m[0], m[1], gamma, sums[0], sums[1], beta});
+      check_devices(*batch_norm_input_gradient(false, Activation::relu), {x, dy, m[0], m[1], gamma, beta});
     }
 }
 
@@ -176,6 +311,26 @@ TEST(BatchNorm, FinalizeMergesUnevenTiles) {
   }
 }
 
+/// Tiles of a given size, as conv2d cuts them, few or so many that they are merged in groups first.
+TEST(BatchNorm, FinalizeTakesTilesOf128) {
+  const auto running = zeros_and_ones(5);
+  const Tensor x = make({DType::fp32, {300, 5}}, Fill::normal(3, 2), 21);  // 128 + 128 + 44
+  std::vector<double> partials;
+  for (std::int64_t first = 0; first < 300; first += 128) {
+    const Tensor tile = run(*batch_norm_statistics(), {x.slice(first, std::min<std::int64_t>(128, 300 - first))}, kReference)[0];
+    for (const double v : numbers(tile)) partials.push_back(v);
+  }
+  const Tensor tiles = values(DType::fp32, {3, 2, 5}, partials);
+  const auto merged = run(*batch_norm_finalize({}, 300, 128), {tiles, running[0], running[1]}, kReference), whole = moments(x);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_TRUE(close(merged[i], whole[i], 1e-6, 1e-6));
+  check_devices(*batch_norm_finalize({}, 300, 128), {tiles, running[0], running[1]});
+  const Tensor many = make({DType::fp32, {1030, 2, 9}}, Fill::uniform(1, 3), 22);
+  const auto nine = zeros_and_ones(9);
+  check_devices(*batch_norm_finalize({}, 1029 * 128 + 7, 128), {many, nine[0], nine[1]});
+  EXPECT_THROW(batch_norm_finalize({}, 400, 128)->outputs(std::vector<TensorSpec>{tiles.spec(), running[0].spec(), running[1].spec()}),
+               Error);
+}
+
 TEST(BatchNorm, NonFiniteChannelsAreSeenAndAlone) {
   const Tensor x = make({DType::fp32, {200, 4}}, Fill::normal(), 12);
   x.as<float>()[4 * 130 + 1] = std::numeric_limits<float>::quiet_NaN();
@@ -209,6 +364,11 @@ TEST(BatchNorm, Rejects) {
   EXPECT_THROW(batch_norm_apply(true)->outputs(std::vector<TensorSpec>{x, c, c, wrong, c}), Error);
   EXPECT_THROW(batch_norm_reduce()->outputs(std::vector<TensorSpec>{x, c, c, c}), Error);
   EXPECT_THROW(batch_norm_input_gradient(true)->outputs(std::vector<TensorSpec>{x, x, c, c, c}), Error);
+  EXPECT_THROW(batch_norm_apply(true, {Activation::gelu}), Error);
+  EXPECT_THROW(batch_norm_apply(true, {Activation::relu, true})->outputs(std::vector<TensorSpec>{x, c, c, c, c}), Error);
+  EXPECT_THROW(batch_norm_apply(true, {Activation::relu, true})->outputs(std::vector<TensorSpec>{x, c, c, c, c, c}), Error);
+  EXPECT_THROW(batch_norm_reduce({Activation::relu, true})->outputs(std::vector<TensorSpec>{x, x, c, c, {DType::uint8, {4, 2}}}), Error);
+  EXPECT_THROW(batch_norm_input_gradient(true, Activation::relu)->outputs(std::vector<TensorSpec>{x, x, c, c, c, c, c}), Error);
   EXPECT_THROW(batch_norm_inference({})->outputs(std::vector<TensorSpec>{c, wrong}), Error);
 }
 
