@@ -35,6 +35,35 @@ std::vector<ValueId> Graph::add(OperationPtr operation, std::vector<ValueId> inp
   return outputs;
 }
 
+Uses Graph::uses() const {
+  Uses uses{std::vector<int>(values_.size(), -1), std::vector<std::vector<int>>(values_.size())};
+  for (std::size_t n = 0; n < nodes_.size(); ++n) {
+    for (const ValueId id : nodes_[n].inputs) uses.readers[static_cast<std::size_t>(id)].push_back(static_cast<int>(n));
+    for (const ValueId id : nodes_[n].outputs)
+      if (int& producer = uses.producer[static_cast<std::size_t>(id)]; producer < 0) producer = static_cast<int>(n);
+  }
+  return uses;
+}
+
+void Graph::set_nodes(std::vector<Node> nodes) {
+  std::vector<char> computed(values_.size(), 0);
+  for (const Node& node : nodes) {
+    for (const ValueId id : node.inputs)
+      require(value(id).role != Role::intermediate || computed[static_cast<std::size_t>(id)], "graph: ", node.name, " reads ",
+              value(id).name, " before it is computed");
+    const auto outputs = node.operation->outputs(specs(node.inputs));
+    require(outputs.size() == node.outputs.size(), "graph: ", node.name, " has ", outputs.size(), " outputs, given ", node.outputs.size());
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      const ValueId id = node.outputs[i];
+      require(spec(id) == outputs[i], "graph: output ", i, " of ", node.name, " is ", outputs[i], ", its value ", spec(id));
+      require(value(id).role != Role::intermediate || !computed[static_cast<std::size_t>(id)], "graph: ", node.name, " computes ",
+              value(id).name, " a second time");
+      computed[static_cast<std::size_t>(id)] = 1;
+    }
+  }
+  nodes_ = std::move(nodes);
+}
+
 GradientBuilder::GradientBuilder(Graph& graph, int node, std::span<const ValueId> output_gradients, std::span<const bool> wanted)
     : graph_(graph),
       node_(node),

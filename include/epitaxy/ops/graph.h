@@ -24,6 +24,12 @@ struct Node {
   bool backward = false;
 };
 
+/// Who computes and who reads each value, by value id.
+struct Uses {
+  std::vector<int> producer;              // the first node that has it as an output; -1: none
+  std::vector<std::vector<int>> readers;  // nodes in order, once for each input that reads it
+};
+
 /// Nodes in execution order. Every node's inputs are defined before it.
 class Graph {
  public:
@@ -35,6 +41,10 @@ class Graph {
   const Value& value(ValueId id) const { return values_[static_cast<std::size_t>(id)]; }
   const TensorSpec& spec(ValueId id) const { return value(id).spec; }
   std::vector<TensorSpec> specs(std::span<const ValueId> ids) const;
+  Uses uses() const;
+  /// Puts these nodes in place of all there are: a rewrite. Values keep their ids. Rejects nodes that read a value before it is computed,
+  /// compute one twice, or whose outputs do not have their values' specs.
+  void set_nodes(std::vector<Node> nodes);
   /// Marks nodes added from now on as backward.
   void begin_backward() { backward_ = true; }
 

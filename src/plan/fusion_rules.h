@@ -1,0 +1,31 @@
+// The patterns that fusion looks for.
+#pragma once
+
+#include <optional>
+
+#include "epitaxy/plan/fusion.h"
+
+namespace epitaxy {
+
+/// A rewrite that fits: some nodes go, others come in their place.
+struct Rewrite {
+  std::vector<int> members;       // ascending
+  std::vector<Node> replacement;  // the first is the one that the rewrite is known by
+};
+
+/// Where rules look. They may add values to the graph, but change nothing else.
+struct FusionSite {
+  Graph& graph;
+  const Uses& uses;
+  std::span<const ValueId> kept;
+  Device device;
+
+  const Node& node(int n) const { return graph.nodes()[static_cast<std::size_t>(n)]; }
+  /// The one node that reads a computed value which nobody else needs; -1 where there is none.
+  int only_reader(ValueId value) const;
+};
+
+/// The rewrite of that kind whose first node is `first`, where it applies and pays.
+std::optional<Rewrite> match(Fusion fusion, const FusionSite& site, int first);
+
+}  // namespace epitaxy
