@@ -27,6 +27,7 @@ struct BoxCopy {  // a TMA load or store that was started
   std::array<unsigned, 2> offsets;
   std::uint64_t* barrier;  // loads
   Site site;
+  std::uint64_t due;  // step at which it happens by itself
   // stores
   const Thread* thread;
   std::uint64_t group;
@@ -56,6 +57,7 @@ struct Product {  // a wgmma.mma_async
   Wgmma what;
   Site site;
   unsigned issued = 0;  // by which of the four warps
+  std::uint64_t due = 0;
   std::array<Accumulators*, 4> d{};
   std::array<std::array<std::array<std::uint32_t, 4>, 32>, 4> a{};  // registers
 };
@@ -81,10 +83,13 @@ struct Hopper {
   std::array<std::uint64_t, kMaxThreads> store_commits{};
   std::array<NamedBarrier, 16> named;
   std::array<Warpgroup, kMaxWarps / 4> warpgroups;
+  std::uint64_t steps = 0;  // switches between threads since something was started
 
   void begin_block();
-  /// Lets some of what is under way happen, at random.
-  void land_some(Scheduler& s);
+  /// When something started now is due in random mode: soon or late, over orders of magnitude.
+  std::uint64_t due(Scheduler& s) const { return steps + (std::uint64_t{1} << s.random() % 14); }
+  /// Lets what is due happen.
+  void land_due(Scheduler& s);
   /// Lets one load land; false where none is under way.
   bool land_one(Scheduler& s);
   void end_thread(Scheduler& s, const Thread& thread);

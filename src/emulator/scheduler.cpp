@@ -188,7 +188,7 @@ Thread* Scheduler::choose() {
 /// The next to run; when all wait, an asynchronous copy lands that may let one of them go on.
 Thread* Scheduler::next_thread() {
   if (!hopper_used_) return choose();
-  if (options_.async == AsyncMode::random) crew_->hopper->land_some(*this);
+  if (options_.async == AsyncMode::random) crew_->hopper->land_due(*this);
   Thread* next = choose();
   while (!next && crew_->hopper->land_one(*this)) next = choose();
   return next;

@@ -73,6 +73,7 @@ BoxCopy prepare(Scheduler& s, const char* instruction, const void* shared, const
                .offsets = {},
                .barrier = nullptr,
                .site = site,
+               .due = s.hopper(instruction, site).due(s),
                .thread = &s.running(),
                .group = 0,
                .read = false,
@@ -130,9 +131,10 @@ bool Hopper::land_one(Scheduler& s) {
   return true;
 }
 
-void Hopper::land_some(Scheduler& s) {
+void Hopper::land_due(Scheduler& s) {
+  ++steps;
   for (std::size_t i = 0; i < loads.size();) {
-    if (s.random() % 4 != 0) {
+    if (loads[i].due > steps) {
       ++i;
       continue;
     }
@@ -141,9 +143,12 @@ void Hopper::land_some(Scheduler& s) {
     land(s, load);
   }
   for (BoxCopy& store : stores)
-    if (!store.read && s.random() % 4 == 0) read_source(s, store);
-  for (Warpgroup& group : warpgroups)
-    if (!group.products.empty() && s.random() % 4 == 0) multiply(s, group, group.done + 1);
+    if (!store.read && store.due <= steps) read_source(s, store);
+  for (int g = 0; g < s.warp_count() / 4; ++g) {
+    Warpgroup& group = warpgroups[static_cast<std::size_t>(g)];
+    if (!group.products.empty() && group.products.front().issued == 15 && group.products.front().due <= steps)
+      multiply(s, group, group.done + 1);
+  }
 }
 
 // ---- stores ----

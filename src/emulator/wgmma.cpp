@@ -214,6 +214,7 @@ void issue(Scheduler& s, int warp) {
       std::copy_n(static_cast<const Wgmma*>(s.thread(warp, lane).a)->registers_a, 4, product.a[quarter][lane].begin());
   product.issued |= 1u << quarter;
   if (product.issued == 15) {
+    product.due = h.due(s);
     if (!one.what.registers_a) check_operand(s, product, one.what.a, 64, one.what.transpose_a);
     check_operand(s, product, one.what.b, one.what.n, one.what.transpose_b);
     tsan_release(&group.clock);

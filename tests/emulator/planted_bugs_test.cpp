@@ -1,4 +1,6 @@
 // The emulator's own proof: every planted bug is caught by the means that should catch it, and the corrected kernel is clean.
+#include "planted_bugs.h"
+
 #include "planted_bugs.emu.h"
 
 #if EPITAXY_TSAN
@@ -18,11 +20,7 @@ extern "C" const char* __tsan_default_options() { return "suppress_equal_stacks=
 #endif
 
 namespace epitaxy::emulated {
-namespace {
 
-using Run = bool (*)();
-
-/// Whether anything shows in that run: wrong numbers, an Error, or a race.
 bool caught(const EmulatorOptions& options, const std::function<bool()>& run) {
   const Setting setting(options);
 #if EPITAXY_TSAN
@@ -47,6 +45,10 @@ bool caught_in_random_order(const std::function<bool()>& run) {
 void expect_clean(const std::function<bool()>& run) {
   in_every_order([&] { EXPECT_FALSE(caught(emulator_options(), run)); });
 }
+
+namespace {
+
+using Run = bool (*)();
 
 /// A bug that wrong orders or errors show. `in_forward`: the natural order shows it too.
 void expect_caught_by_order(Run bug, Run fixed, bool in_forward) {
