@@ -1,0 +1,64 @@
+// Convolution on Hopper's tensor cores (sm_90a): TMA brings windows of pixels (im2col) and filters, wgmma multiplies.
+#pragma once
+
+#include <numeric>
+
+#include "kernels/conv2d.h"
+
+namespace epitaxy {
+
+/// One axis of the walk that TMA's im2col mode makes over an image: the result's pixel i reads source pixels
+/// lower + i * stride + offset, one for each tap; what lies outside the source is zero.
+struct Conv2dAxis {
+  int pixels;               // of the result along this axis
+  int taps;                 // filter lines that reach it; 0: the result is zero
+  int tap, tap_step;        // index of the first in the filter, and what each further adds
+  int offset, offset_step;  // of the first tap's source pixel, and what each further adds; offsets are never negative
+  int lower, upper;         // corners of the box that the windows' first pixels walk, the upper one counted from the source's end
+  int stride;
+};
+
+/// The axis (0 vertical, 1 horizontal) of the forward pass, whose source is x; also the filter gradient's walk over x.
+inline Conv2dAxis conv2d_forward_axis(const Conv2dProblem& d, std::size_t axis) {
+  const auto i32 = [](std::int64_t v) { return static_cast<int>(v); };
+  const std::int64_t taps = axis == 0 ? d.r : d.s, before = d.padding[2 * axis], after = d.padding[2 * axis + 1];
+  return {i32(axis == 0 ? d.p : d.q), i32(taps), 0, 1, 0, i32(d.dilation[axis]), i32(-before), i32(after - (taps - 1) * d.dilation[axis]),
+          i32(d.stride[axis])};
+}
+
+/// Of the input gradient, whose source is dy, for the pixels residue, residue + stride, ... of dx: tap r reaches those for which
+/// (residue + padding - r * dilation) is a multiple of the stride, from dy's pixel i + that / stride.
+inline Conv2dAxis conv2d_gradient_axis(const Conv2dProblem& d, std::size_t axis, std::int64_t residue) {
+  const auto i32 = [](std::int64_t v) { return static_cast<int>(v); };
+  const std::int64_t size = axis == 0 ? d.h : d.w, source = axis == 0 ? d.p : d.q, filter = axis == 0 ? d.r : d.s;
+  const std::int64_t stride = d.stride[axis], dilation = d.dilation[axis], step = stride / std::gcd(stride, dilation);
+  const std::int64_t pixels = residue < size ? (size - residue + stride - 1) / stride : 0, at = residue + d.padding[2 * axis];
+  std::int64_t tap = 0;
+  while (tap < filter && tap < step && (at - tap * dilation) % stride != 0) ++tap;
+  if (tap >= filter || tap >= step) return {i32(pixels), 0, 0, 0, 0, 0, 0, 0, 1};
+  const std::int64_t taps = (filter - tap + step - 1) / step, between = step * dilation / stride;
+  const std::int64_t lower = (at - (tap + (taps - 1) * step) * dilation) / stride;
+  return {
+      i32(pixels), i32(taps), i32(tap), i32(step), i32((taps - 1) * between), i32(-between), i32(lower), i32(lower + pixels - source), 1};
+}
+
+/// Residues by the stride that the input gradient takes at most.
+inline constexpr int kConv2dMostPhases = 4;
+
+/// Whether these kernels take the problem: 16-bit data (forward: also tf32), one group, zero padding, channels in whole 16-byte units and
+/// not too few, windows within TMA's limits. Pure.
+bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& problem);
+/// Tile and split count by a model of loads, products and stores; pure. The problem must be supported.
+Conv2dPlan conv2d_wgmma_plan(Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile);
+/// Whether there is a kernel for a plan of this path.
+bool conv2d_wgmma_is_supported(Conv2dPass pass, const Conv2dProblem& problem, const Conv2dPlan& plan);
+
+/// Run args.pass with the tile and splits of args.plan. A split filter gradient leaves its parts in the workspace, [splits][k][r][s][c].
+template <class World>
+void conv2d_wgmma_forward(const Conv2dArgs& args, Stream stream);
+template <class World>
+void conv2d_wgmma_input_gradient(const Conv2dArgs& args, Stream stream);
+template <class World>
+void conv2d_wgmma_filter_gradient(const Conv2dArgs& args, Stream stream);
+
+}  // namespace epitaxy

@@ -1,0 +1,11 @@
+// Convolution on Hopper's tensor cores: the filter gradient.
+#include "kernels/device/conv_wgmma_filter.cuh"
+
+namespace epitaxy {
+using EPITAXY_WORLD::World;
+template <>
+void conv2d_wgmma_filter_gradient<World>(const Conv2dArgs& args, Stream stream) {
+  if (args.problem.dtype == DType::bf16) return EPITAXY_WORLD::launch_wgmma_filter_tile<BFloat16>(args, stream);
+  return EPITAXY_WORLD::launch_wgmma_filter_tile<Half>(args, stream);
+}
+}  // namespace epitaxy
