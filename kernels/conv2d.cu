@@ -3,7 +3,9 @@
 #include "kernels/conv2d.h"
 
 #include "epitaxy/dtype_switch.h"
+#include "epitaxy/error.h"
 #include "kernels/conv2d_paths.h"
+#include "kernels/conv2d_wgmma.h"
 #include "kernels/device/channel_tiles.cuh"
 
 namespace epitaxy::EPITAXY_WORLD {
@@ -12,13 +14,33 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// result[i] = partial[0][i] + partial[1][i] + ..., in this order.
-__global__ void __launch_bounds__(kThreads) sum_splits_kernel(float* result, const float* partial, std::int64_t count, int splits) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (i >= count) return;
-  float sum = partial[i];
-  for (int split = 1; split < splits; ++split) sum += partial[split * count + i];
-  result[i] = sum;
+/// result[i] = the sum of partial[split][i]: `ways` strands of every ways-th split, each in order, then the strands in order.
+__global__ void __launch_bounds__(kThreads)
+    sum_splits_kernel(float* result, const float* partial, std::int64_t count, int splits, int ways) {
+  EPITAXY_SHARED(float, strands, [kThreads]);
+  const int width = kThreads / ways, lane = static_cast<int>(threadIdx.x) % width, way = static_cast<int>(threadIdx.x) / width;
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * width + lane;
+  float sum = 0.0f;
+  if (i < count) {
+    sum = partial[way * count + i];
+#pragma unroll 4
+    for (int split = way + ways; split < splits; split += ways) sum += partial[split * count + i];
+  }
+  if (ways > 1) {
+    strands[threadIdx.x] = sum;
+    __syncthreads();
+    if (way > 0) return;
+    for (int other = 1; other < ways; ++other) sum += strands[other * width + lane];
+  }
+  if (i < count) result[i] = sum;
+}
+
+void sum_splits(const Conv2dArgs& args, Stream stream) {
+  const Conv2dProblem& d = args.problem;
+  const std::int64_t count = d.k * d.r * d.s * d.group_inputs();
+  const int splits = args.plan.splits, ways = splits >= 16 ? 8 : 1, width = kThreads / ways;
+  launch(stream, "conv2d_sum_splits", sum_splits_kernel, static_cast<unsigned>((count + width - 1) / width), kThreads, 0,
+         static_cast<float*>(args.result), static_cast<const float*>(args.workspace), count, splits, ways);
 }
 
 /// Mean and sum of squared deviations of each tile of pixels of y: two passes, the second from the cache.
@@ -80,22 +102,27 @@ namespace epitaxy {
 using EPITAXY_WORLD::World;
 template <>
 void conv2d<World>(const Conv2dArgs& args, Stream stream) {
-  if (args.plan.path == Conv2dPath::simt) {
-    conv2d_simt<World>(args, stream);
-  } else {
-    switch (args.pass) {
-      case Conv2dPass::forward: conv2d_mma_forward<World>(args, stream); break;
-      case Conv2dPass::input_gradient: conv2d_mma_input_gradient<World>(args, stream); break;
-      case Conv2dPass::filter_gradient: conv2d_mma_filter_gradient<World>(args, stream); break;
-    }
-  }
   const Conv2dProblem& d = args.problem;
-  if (d.statistics && !computes_statistics(args.plan))
+  switch (args.plan.path) {
+    case Conv2dPath::simt: conv2d_simt<World>(args, stream); break;
+    case Conv2dPath::first: conv2d_first<World>(args, stream); break;
+    case Conv2dPath::depthwise: conv2d_depthwise<World>(args, stream); break;
+    case Conv2dPath::wgmma:
+      switch (args.pass) {
+        case Conv2dPass::forward: conv2d_wgmma_forward<World>(args, stream); break;
+        case Conv2dPass::input_gradient: conv2d_wgmma_input_gradient<World>(args, stream); break;
+        case Conv2dPass::filter_gradient: conv2d_wgmma_filter_gradient<World>(args, stream); break;
+      }
+      break;
+    case Conv2dPath::mma:
+      switch (args.pass) {
+        case Conv2dPass::forward: conv2d_mma_forward<World>(args, stream); break;
+        case Conv2dPass::input_gradient: conv2d_mma_input_gradient<World>(args, stream); break;
+        case Conv2dPass::filter_gradient: conv2d_mma_filter_gradient<World>(args, stream); break;
+      }
+  }
+  if (d.statistics && !computes_statistics(d, args.plan))
     with_float(d.dtype, [&]<class T>() { EPITAXY_WORLD::launch_statistics<T>(args, stream); });
-  if (args.pass != Conv2dPass::filter_gradient || args.plan.splits == 1) return;
-  const std::int64_t count = d.k * d.r * d.s * d.group_inputs();
-  EPITAXY_WORLD::launch(stream, "conv2d_sum_splits", EPITAXY_WORLD::sum_splits_kernel,
-                        static_cast<unsigned>((count + EPITAXY_WORLD::kThreads - 1) / EPITAXY_WORLD::kThreads), EPITAXY_WORLD::kThreads, 0,
-                        static_cast<float*>(args.result), static_cast<const float*>(args.workspace), count, args.plan.splits);
+  if (args.pass == Conv2dPass::filter_gradient && args.plan.splits > 1) EPITAXY_WORLD::sum_splits(args, stream);
 }
 }  // namespace epitaxy

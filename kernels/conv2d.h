@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "epitaxy/device.h"
 #include "epitaxy/dtype.h"
@@ -36,7 +37,8 @@ struct Conv2dProblem {
 };
 
 /// simt: fused multiply-adds, strict fp32. mma: tensor cores (bf16, fp16, tf32) with fp32 accumulation. wgmma: the same on sm_90a.
-enum class Conv2dPath : std::uint8_t { simt, mma, wgmma };
+/// first: images of one to four channels, whose windows are cut from shared memory. depthwise: one channel a group.
+enum class Conv2dPath : std::uint8_t { simt, mma, wgmma, first, depthwise };
 /// Rows x columns of the result that one block computes; the last three on wgmma alone.
 enum class Conv2dTile : std::uint8_t { m128n128, m128n64, m64n64, m256n64, m256n128, m128n256 };
 
@@ -52,6 +54,8 @@ struct Conv2dPlan {
 Conv2dPlan choose(Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile);
 /// Whether there is a kernel for this plan; choose() answers only such plans, tests force any of them.
 bool is_supported(Conv2dPass pass, const Conv2dProblem& problem, const Conv2dPlan& plan);
+/// What a tuner may try: choose()'s plan first, then every other supported plan that might be faster. Pure; each is deterministic.
+std::vector<Conv2dPlan> candidates(Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile);
 /// Scratch of a plan: the filter gradient's partial sums.
 std::size_t conv2d_workspace_bytes(Conv2dPass pass, const Conv2dProblem& problem, const Conv2dPlan& plan);
 

@@ -6,8 +6,10 @@
 namespace epitaxy {
 
 /// Whether the forward kernel of a plan writes the statistics itself: its tiles are theirs. Else a pass over y does.
-inline bool computes_statistics(const Conv2dPlan& plan) {
-  return plan.path == Conv2dPath::wgmma || (plan.path == Conv2dPath::mma && plan.tile != Conv2dTile::m64n64);
+inline bool computes_statistics(const Conv2dProblem& d, const Conv2dPlan& plan) {
+  const bool tensor_cores = d.dtype != DType::fp32 || d.tf32;
+  return plan.path == Conv2dPath::wgmma || (plan.path == Conv2dPath::mma && plan.tile != Conv2dTile::m64n64) ||
+         (plan.path == Conv2dPath::first && tensor_cores);
 }
 
 template <class World>
@@ -18,5 +20,9 @@ template <class World>
 void conv2d_mma_input_gradient(const Conv2dArgs& args, Stream stream);
 template <class World>
 void conv2d_mma_filter_gradient(const Conv2dArgs& args, Stream stream);
+template <class World>
+void conv2d_first(const Conv2dArgs& args, Stream stream);
+template <class World>
+void conv2d_depthwise(const Conv2dArgs& args, Stream stream);
 
 }  // namespace epitaxy

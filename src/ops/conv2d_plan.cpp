@@ -2,7 +2,8 @@
 #include <algorithm>
 
 #include "epitaxy/error.h"
-#include "kernels/conv2d.h"
+#include "kernels/conv2d_first.h"
+#include "kernels/conv2d_wgmma.h"
 
 namespace epitaxy {
 
@@ -47,6 +48,29 @@ Conv2dTile choose_tile(const Conv2dPlan& plan, const Product& g, bool filter_gra
   return Conv2dTile::m64n64;
 }
 
+bool is_depthwise(const Conv2dProblem& d) { return d.groups > 1 && d.groups == d.c && d.groups == d.k; }
+
+/// Channels that a depthwise thread holds, and whether the kernels take the filter: its taps lie in shared memory.
+std::int64_t depthwise_vector(const Conv2dProblem& d) { return static_cast<std::int64_t>(16 / size_of(d.dtype)); }
+bool supports_depthwise(const Conv2dProblem& d) { return is_depthwise(d) && d.r * d.s <= 81; }
+
+/// Blocks of the filter gradient without splits.
+std::int64_t gradient_blocks(const Conv2dProblem& d, const Conv2dPlan& plan) {
+  if (plan.path == Conv2dPath::first)
+    return divide_up(d.k, 64) * divide_up(conv2d_first_length(d), conv2d_first_depth(d, Conv2dPass::filter_gradient));
+  if (plan.path == Conv2dPath::depthwise) return divide_up(plan.vector ? d.c / depthwise_vector(d) : d.c, 32);
+  return tiles(product(Conv2dPass::filter_gradient, d), plan.tile);
+}
+
+/// Few tiles, long sums: the pixels are split until every multiprocessor has two blocks, four where they are small.
+int choose_splits(const Conv2dProblem& d, const Conv2dPlan& plan, const DeviceProfile& profile) {
+  constexpr std::int64_t kLeastPixels = 512, kMostElements = std::int64_t{1} << 26;
+  const bool small = plan.path == Conv2dPath::first || plan.path == Conv2dPath::depthwise;
+  const std::int64_t wanted = divide_up((small ? 4 : 2) * profile.multiprocessors, gradient_blocks(d, plan));
+  const std::int64_t by_length = d.output_pixels() / kLeastPixels, by_memory = kMostElements / (d.k * d.r * d.s * d.group_inputs());
+  return static_cast<int>(std::max<std::int64_t>(1, std::min({wanted, by_length, by_memory})));
+}
+
 /// The kernels index pixels, lines of the filter and blocks with 32 bits (elements with 64), and keep one entry for each tap and period.
 void check_limits(const Conv2dProblem& d) {
   constexpr std::int64_t kMost = (std::int64_t{1} << 31) - (1 << 20), kMostTaps = 2048;  // less what rounding up to tiles adds
@@ -68,30 +92,64 @@ void check_limits(const Conv2dProblem& d) {
 
 Conv2dPlan choose(Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& profile) {
   check_limits(d);
-  Conv2dPlan plan;
-  plan.path = d.dtype == DType::fp32 && !d.tf32 ? Conv2dPath::simt : Conv2dPath::mma;
-  plan.vector = can_vectorise(pass, d) && (plan.path == Conv2dPath::mma || d.dtype == DType::fp32);
-  const Product g = product(pass, d);
   const bool filter_gradient = pass == Conv2dPass::filter_gradient;
-  plan.tile = choose_tile(plan, g, filter_gradient, profile);
-  if (filter_gradient) {  // few tiles, long sums: split the pixels until every multiprocessor has two blocks
-    constexpr std::int64_t kLeastPixels = 512, kMostElements = std::int64_t{1} << 26;
-    const std::int64_t wanted = divide_up(2 * profile.multiprocessors, tiles(g, plan.tile));
-    const std::int64_t by_length = d.output_pixels() / kLeastPixels, by_memory = kMostElements / (g.rows * g.columns * g.batch);
-    plan.splits = static_cast<int>(std::max<std::int64_t>(1, std::min({wanted, by_length, by_memory})));
+  Conv2dPlan plan;
+  if (supports_depthwise(d)) {
+    plan.path = Conv2dPath::depthwise;
+    plan.vector = d.c % depthwise_vector(d) == 0;
+  } else if (!can_vectorise(pass, d) && conv2d_first_supports(pass, d)) {
+    plan.path = Conv2dPath::first;
+  } else {
+    plan.path = d.dtype == DType::fp32 && !d.tf32 ? Conv2dPath::simt : Conv2dPath::mma;
+    plan.vector = can_vectorise(pass, d) && (plan.path == Conv2dPath::mma || d.dtype == DType::fp32);
+    const Product g = product(pass, d);
+    plan.tile = choose_tile(plan, g, filter_gradient, profile);
+    require(tiles(g, plan.tile) < std::int64_t{1} << 31, "conv2d: ", d.groups, " groups over ", d.output_pixels(),
+            " pixels are more blocks than a GPU call takes: use a smaller batch");
   }
-  require(tiles(g, plan.tile) * plan.splits < std::int64_t{1} << 31, "conv2d: ", d.groups, " groups over ", d.output_pixels(),
-          " pixels are more blocks than a GPU call takes: use a smaller batch");
+  if (filter_gradient) plan.splits = choose_splits(d, plan, profile);
   return plan;
 }
 
 bool is_supported(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {
   if (plan.splits < 1 || (plan.splits > 1 && pass != Conv2dPass::filter_gradient)) return false;
-  if (plan.path != Conv2dPath::simt && plan.path != Conv2dPath::mma) return false;
+  switch (plan.path) {
+    case Conv2dPath::first: return conv2d_first_supports(pass, d) && plan.tile == Conv2dTile::m64n64 && !plan.vector;
+    case Conv2dPath::depthwise:
+      return supports_depthwise(d) && plan.tile == Conv2dTile::m64n64 && (!plan.vector || d.c % depthwise_vector(d) == 0);
+    case Conv2dPath::wgmma: return conv2d_wgmma_is_supported(pass, d, plan);
+    case Conv2dPath::simt:
+    case Conv2dPath::mma: break;
+  }
   if (plan.tile > Conv2dTile::m64n64 || (!plan.vector && plan.tile != Conv2dTile::m64n64)) return false;
   if (plan.vector && !can_vectorise(pass, d)) return false;
   if (plan.path == Conv2dPath::mma) return d.dtype != DType::fp32 || d.tf32;
   return !d.tf32 && (!plan.vector || d.dtype == DType::fp32) && plan.tile != Conv2dTile::m128n128;
+}
+
+std::vector<Conv2dPlan> candidates(Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& profile) {
+  std::vector<Conv2dPlan> result{choose(pass, d, profile)};
+  const auto offer = [&](const Conv2dPlan& plan) {
+    if (is_supported(pass, d, plan) && std::find(result.begin(), result.end(), plan) == result.end()) result.push_back(plan);
+  };
+  for (const auto path : {Conv2dPath::mma, Conv2dPath::simt, Conv2dPath::first, Conv2dPath::depthwise})
+    for (const auto tile : {Conv2dTile::m128n128, Conv2dTile::m128n64, Conv2dTile::m64n64})
+      for (const bool vector : {true, false}) {
+        Conv2dPlan plan{path, tile, vector, 1};
+        if (!is_supported(pass, d, plan)) continue;
+        if (!vector && can_vectorise(pass, d) && !is_depthwise(d)) continue;  // always slower
+        if (is_depthwise(d) && (path != Conv2dPath::depthwise || vector != (d.c % depthwise_vector(d) == 0))) continue;
+        if (pass != Conv2dPass::filter_gradient) {
+          offer(plan);
+          continue;
+        }
+        const int usual = choose_splits(d, plan, profile);
+        for (const int splits : {usual, usual / 2, usual * 2}) {
+          plan.splits = splits;
+          if (splits >= 1 && splits <= d.output_pixels()) offer(plan);
+        }
+      }
+  return result;
 }
 
 std::size_t conv2d_workspace_bytes(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {

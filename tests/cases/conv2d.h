@@ -68,6 +68,33 @@ inline std::vector<Conv2dCase> conv2d_cases() {
   };
 }
 
+/// First layers (one to four channels) and depthwise layers at the edges of their own kernels.
+inline std::vector<Conv2dCase> conv2d_special_cases() {
+  constexpr auto kZeros = PaddingMode::zeros, kPeriodic = PaddingMode::periodic;
+  Conv2dOptions apart = conv_options(0, 3);  // windows that do not touch
+  Conv2dOptions uneven;
+  uneven.stride = {1, 2}, uneven.dilation = {2, 3}, uneven.padding = {0, 3, 2, 5}, uneven.padding_mode = {kZeros, kPeriodic};
+  Conv2dOptions epilogue = conv_options(1);
+  epilogue.residual = epilogue.statistics = true, epilogue.activation = Activation::relu;
+  Conv2dOptions depthwise = conv_options(1, 1, 1, kZeros, 16);
+  depthwise.residual = depthwise.statistics = true, depthwise.activation = Activation::relu;
+  Conv2dOptions wider = conv_options(2, 1, 1, kPeriodic, 8);  // more pixels out than in
+  return {
+      {"first: lines longer than a tile", 1, 3, 150, 1, 8, 3, 3, conv_options(1)},
+      {"first: tiles over several images", 3, 7, 9, 1, 72, 3, 3, epilogue},
+      {"first: long windows", 1, 11, 9, 3, 16, 7, 7, conv_options(3, 2)},
+      {"first: two channels, apart", 2, 13, 14, 2, 8, 2, 2, apart},
+      {"first: four channels, uneven", 1, 9, 8, 4, 8, 3, 2, uneven},
+      {"first: narrow", 2, 70, 1, 1, 8, 5, 1, conv_options(2, 1, 1, kPeriodic)},
+      {"depthwise: epilogue", 2, 9, 7, 16, 16, 3, 3, depthwise},
+      {"depthwise: stride 2", 1, 9, 10, 8, 8, 3, 3, conv_options(1, 2, 1, kZeros, 8)},
+      {"depthwise: 5x5 periodic", 1, 6, 7, 8, 8, 5, 5, conv_options(2, 1, 1, kPeriodic, 8)},
+      {"depthwise: periodic, larger output", 1, 5, 6, 8, 8, 3, 3, wider},
+      {"depthwise: dilation 2, odd channels", 1, 9, 9, 5, 5, 3, 2, conv_options(2, 1, 2, kZeros, 5)},
+      {"depthwise: many channels", 1, 3, 3, 264, 264, 3, 3, conv_options(1, 1, 1, kZeros, 264)},
+  };
+}
+
 /// Epilogues and second inputs.
 inline std::vector<Conv2dCase> conv2d_fused_cases() {
   const auto with = [](Conv2dOptions options, bool residual, bool statistics, std::int64_t second) {

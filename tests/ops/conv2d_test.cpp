@@ -57,8 +57,7 @@ void expect_exact(const std::vector<Tensor>& got, const std::vector<Tensor>& wan
 
 std::vector<Conv2dCase> all_cases() {
   std::vector<Conv2dCase> cases = conv2d_cases();
-  const auto fused = conv2d_fused_cases();
-  cases.insert(cases.end(), fused.begin(), fused.end());
+  for (const auto& more : {conv2d_fused_cases(), conv2d_special_cases()}) cases.insert(cases.end(), more.begin(), more.end());
   return cases;
 }
 
@@ -231,12 +230,14 @@ TEST(Conv2d, EveryPlan) {
       {"3x3 odd channels", 2, 7, 6, 5, 7, 3, 3, conv_options(1)},
       {"long reduction", 2, 5, 5, 64, 16, 3, 3, conv_options(1)},
       {"epilogue", 1, 12, 12, 24, 136, 1, 1, all},
+      {"first layer", 1, 12, 12, 1, 72, 3, 3, conv_options(1, 1, 1, PaddingMode::periodic)},
+      {"depthwise", 1, 12, 12, 8, 8, 3, 3, conv_options(1, 1, 1, PaddingMode::zeros, 8)},
   };
   int plans = 0;
   for (const Conv2dCase& one : cases)
     for (const Arithmetic& arithmetic : kArithmetic)
       for (const Trial& trial : trials(one, arithmetic, Fill::integers(-3, 3)))
-        for (const auto path : {Conv2dPath::simt, Conv2dPath::mma})
+        for (const auto path : {Conv2dPath::simt, Conv2dPath::mma, Conv2dPath::first, Conv2dPath::depthwise})
           for (const auto tile : {Conv2dTile::m128n128, Conv2dTile::m128n64, Conv2dTile::m64n64})
             for (const bool vector : {false, true})
               for (const int splits : {1, 3}) {
@@ -298,18 +299,32 @@ TEST(Conv2d, InfinityAndNaN) {
 
 TEST(Conv2d, PlansForEveryCase) {
   for (const DeviceProfile& profile : {kProfile80, kProfile90, kProfile120})
-    for (const auto& list : {conv2d_cases(), conv2d_layers(64)})
+    for (const auto& list : {all_cases(), conv2d_layers(64)})
       for (const Conv2dCase& one : list)
         for (const Arithmetic& arithmetic : kArithmetic) {
           SCOPED_TRACE(one.name);
           Conv2dOptions options = one.options;
           options.tf32 = arithmetic.tf32;
-          const std::vector<TensorSpec> specs{{arithmetic.dtype, one.x()}, {arithmetic.dtype, one.filter()}};
-          Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, options, {1, 1}, specs);
+          options.residual = options.statistics = false;
+          std::vector<TensorSpec> specs{{arithmetic.dtype, one.x()}, {arithmetic.dtype, one.filter()}};
+          if (options.second_channels) specs.insert(specs.begin() + 1, {arithmetic.dtype, one.x2()});
+          const Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, options, {1, 1}, specs);
           for (const auto pass : {Conv2dPass::forward, Conv2dPass::input_gradient, Conv2dPass::filter_gradient}) {
             const Conv2dPlan plan = choose(pass, problem, profile);
             EXPECT_TRUE(is_supported(pass, problem, plan));
-            EXPECT_EQ(plan.path, arithmetic.dtype == DType::fp32 && !arithmetic.tf32 ? Conv2dPath::simt : Conv2dPath::mma);
+            const bool few = problem.c <= 3 && problem.groups == 1, depthwise = problem.groups > 1 && problem.groups == problem.c;
+            const auto usual = arithmetic.dtype == DType::fp32 && !arithmetic.tf32 ? Conv2dPath::simt : Conv2dPath::mma;
+            const bool first = few && pass == Conv2dPass::forward && !problem.second;
+            if (problem.c > 4 || first) {
+              EXPECT_EQ(plan.path, depthwise && problem.k == problem.c ? Conv2dPath::depthwise : first ? Conv2dPath::first : usual);
+            }
+            const auto offered = candidates(pass, problem, profile);
+            ASSERT_FALSE(offered.empty());
+            EXPECT_EQ(offered[0], plan);
+            for (std::size_t i = 0; i < offered.size(); ++i) {
+              EXPECT_TRUE(is_supported(pass, problem, offered[i]));
+              EXPECT_EQ(std::count(offered.begin(), offered.end(), offered[i]), 1);
+            }
             EXPECT_EQ(plan, choose(pass, problem, profile));
             EXPECT_EQ(conv2d_workspace_bytes(pass, problem, plan) > 0, plan.splits > 1);
           }
@@ -323,6 +338,14 @@ TEST(Conv2d, ChoosesLargeTilesAndSplits) {
   const Conv2dPlan plan = choose(Conv2dPass::filter_gradient, problem, kProfile90);
   EXPECT_EQ(plan, (Conv2dPlan{Conv2dPath::mma, Conv2dTile::m64n64, true, 30}));  // 9 tiles x 30 blocks on 132 multiprocessors
   EXPECT_EQ(conv2d_workspace_bytes(Conv2dPass::filter_gradient, problem, plan), 30u * 64 * 576 * 4);
+}
+
+TEST(Conv2d, ChoosesKernelsOfItsOwnForTheFirstLayer) {
+  const std::vector<TensorSpec> specs{{DType::bf16, {64, 224, 224, 1}}, {DType::bf16, {64, 7, 7, 1}}};
+  const Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, conv_options(3, 2), {1, 1}, specs);
+  EXPECT_EQ(choose(Conv2dPass::forward, problem, kProfile90), (Conv2dPlan{Conv2dPath::first, Conv2dTile::m64n64, false, 1}));
+  EXPECT_EQ(choose(Conv2dPass::filter_gradient, problem, kProfile90), (Conv2dPlan{Conv2dPath::first, Conv2dTile::m64n64, false, 528}));
+  EXPECT_EQ(choose(Conv2dPass::input_gradient, problem, kProfile90).path, Conv2dPath::mma);
 }
 
 std::string refusal(const Conv2dOptions& options, Shape x, Shape filter, std::vector<TensorSpec> more = {}) {
