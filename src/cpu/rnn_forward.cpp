@@ -1,0 +1,192 @@
+// The fast recurrent path, forward. A group of sequences runs through time on its own thread with no waiting: at each step one product of
+// [x, h'] with both weight matrices, packed once and kept in the cache, then the gates. All arithmetic is fp32; h is rounded to the
+// storage type at every step.
+#include "cpu/parallel.h"
+#include "cpu/rnn_cells.h"
+#include "cpu/rnn_layout.h"
+#include "epitaxy/dtype_switch.h"
+
+namespace epitaxy {
+
+using namespace rnn_tiles;
+
+namespace {
+
+template <class T>
+class Forward {
+ public:
+  Forward(const RnnLayout& layout, const RnnArgs& args, std::byte* workspace)
+      : l_(layout), p_(layout.problem), args_(args), workspace_(workspace), order_(sort_sequences(layout, args.lengths, workspace)) {}
+
+  void run() {
+    const std::int64_t L = p_.options.layers, rows = p_.batch * p_.steps;
+    std::fill_n(floats(l_.zeros), std::max(kPanel, p_.hidden()), 0.0f);
+    T* const reserve = static_cast<T*>(args_.reserve);
+    T* const kept = reserve ? reserve + L * p_.directions() * rows * rnn_saved(p_) : nullptr;
+    input_ = static_cast<const T*>(args_.x);
+    for (layer_ = 0; layer_ < L; ++layer_) {
+      output_ = layer_ + 1 == L ? static_cast<T*>(args_.y)
+                : kept          ? kept + layer_ * rows * p_.width()
+                                : reinterpret_cast<T*>(workspace_ + l_.between[layer_ % l_.betweens]);
+      clear_beyond_lengths();
+      for (direction_ = 0; direction_ < p_.directions(); ++direction_) {
+        place_ = layer_ * p_.directions() + direction_;
+        saved_ = reserve ? reserve + place_ * rows * rnn_saved(p_) : nullptr;
+        run_direction();
+      }
+      input_ = output_;
+    }
+  }
+
+ private:
+  float* floats(std::size_t offset) const { return reinterpret_cast<float*>(workspace_ + offset); }
+  float* h_row(std::int64_t position) const { return floats(l_.h) + position * l_.output_stride; }
+  float* c_row(std::int64_t position) const { return floats(l_.c) + position * l_.hidden_stride; }
+
+  void clear_beyond_lengths() const {
+    for (std::int64_t at = 0; at < p_.batch; ++at) {
+      const std::int64_t length = order_.lengths[at];
+      std::fill_n(output_ + (order_.order[at] * p_.steps + length) * p_.width(), (p_.steps - length) * p_.width(), T{});
+    }
+  }
+
+  void pack() {
+    const auto index = rnn_parameter_index(p_, layer_, direction_);
+    const std::int64_t I = p_.input_of(layer_), P = p_.output(), H = p_.hidden(), gates = p_.gates() * H;
+    const auto weights = [&](int at) { return static_cast<const T*>(args_.parameters[at]); };
+    pack_panels(weights(index.weight_ih), 1, I, I, gates, floats(l_.packed_ih));
+    pack_panels(weights(index.weight_hh), 1, P, P, gates, floats(l_.packed_hh));
+    if (index.weight_hr >= 0) pack_panels(weights(index.weight_hr), 1, H, H, P, floats(l_.packed_hr));
+    // gru keeps what comes from h' apart; the others need the sum of the biases alone.
+    float *from_x = floats(l_.bias), *from_h = from_x + round_up(gates, kPanel);
+    std::fill_n(from_x, 2 * round_up(gates, kPanel), 0.0f);
+    for (std::int64_t j = 0; j < gates && index.bias_ih >= 0; ++j) {
+      from_x[j] = to_float(round<T>(static_cast<const float*>(args_.parameters[index.bias_ih])[j]));
+      from_h[j] = to_float(round<T>(static_cast<const float*>(args_.parameters[index.bias_hh])[j]));
+      if (!is_gru()) from_x[j] += from_h[j];
+    }
+  }
+
+  void load_states() const {
+    const std::int64_t P = p_.output(), H = p_.hidden();
+    const T *h0 = static_cast<const T*>(args_.h0), *c0 = static_cast<const T*>(args_.c0);
+    for (std::int64_t at = 0; at < p_.batch; ++at) {
+      const std::int64_t state = place_ * p_.batch + order_.order[at];
+      for (std::int64_t j = 0; j < P; ++j) h_row(at)[j] = h0 ? to_float(h0[state * P + j]) : 0.0f;
+      for (std::int64_t j = 0; j < H; ++j) c_row(at)[j] = c0 ? to_float(c0[state * H + j]) : 0.0f;
+    }
+  }
+
+  void store_states() const {
+    const std::int64_t P = p_.output(), H = p_.hidden();
+    T *h_n = static_cast<T*>(args_.h_n), *c_n = static_cast<T*>(args_.c_n);
+    for (std::int64_t at = 0; at < p_.batch; ++at) {
+      const std::int64_t state = place_ * p_.batch + order_.order[at];
+      for (std::int64_t j = 0; j < P; ++j) h_n[state * P + j] = round<T>(h_row(at)[j]);
+      for (std::int64_t j = 0; c_n && j < H; ++j) c_n[state * H + j] = round<T>(c_row(at)[j]);
+    }
+  }
+
+  void run_direction() {
+    pack();
+    load_states();
+    parallel_parts(l_.threads, [&](int thread) {
+      std::byte* const scratch = workspace_ + l_.scratch + static_cast<std::size_t>(thread) * l_.scratch_bytes;
+      for (std::int64_t group = thread; group < l_.groups; group += l_.threads) run_group(group, scratch);
+    });
+    store_states();
+  }
+
+  void run_group(std::int64_t group, std::byte* scratch) const {
+    const std::int64_t I = p_.input_of(layer_), P = p_.output(), H = p_.hidden(), gates = p_.gates() * H;
+    float *x = reinterpret_cast<float*>(scratch + l_.scratch_x), *a = reinterpret_cast<float*>(scratch + l_.scratch_gates);
+    float *a_h = reinterpret_cast<float*>(scratch + l_.scratch_gates_h), *u = reinterpret_cast<float*>(scratch + l_.scratch_u);
+    const float *bias = floats(l_.bias), *bias_h = bias + round_up(gates, kPanel);
+    constexpr RowProduct kNone{nullptr, 0, nullptr, 0};
+    for (std::int64_t s = 0; s < order_.longest; ++s) {
+      const auto each_block = [&](auto&& work) {  // (rows, first position, first row of scratch) of the group's blocks that still run
+        for (std::int64_t i = 0; i < l_.group_blocks; ++i) {
+          const std::int64_t block = group + i * l_.groups, rows = order_.rows_of(block, s);
+          if (rows > 0) work(rows, block * kTileRows, i * kTileRows);
+        }
+      };
+      each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
+        for (std::int64_t r = 0; r < rows; ++r) {
+          const T* __restrict from = input_ + row_of(position + r, s) * I;
+          float* __restrict to = x + (own + r) * l_.input_stride;
+          for (std::int64_t j = 0; j < I; ++j) to[j] = to_float(from[j]);
+        }
+      });
+      for (std::int64_t n = 0; n < gates; n += kPanel) {
+        const float *w_ih = floats(l_.packed_ih) + n * I, *w_hh = floats(l_.packed_hh) + n * P;
+        each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
+          const RowProduct from_x{x + own * l_.input_stride, l_.input_stride, w_ih, I}, from_h{h_row(position), l_.output_stride, w_hh, P};
+          const RowTile tile = kRowTiles[static_cast<std::size_t>(rows - 1)];
+          float* const c = a + own * l_.gate_stride + n;
+          if (!is_gru()) return tile(from_x, from_h, bias + n, 0, c, l_.gate_stride);
+          tile(from_x, kNone, bias + n, 0, c, l_.gate_stride);
+          tile(from_h, kNone, bias_h + n, 0, a_h + own * l_.gate_stride + n, l_.gate_stride);
+        });
+      }
+      each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
+        for (std::int64_t r = 0; r < rows; ++r)
+          step(a + (own + r) * l_.gate_stride, a_h + (own + r) * l_.gate_stride, position + r, s, u + (own + r) * l_.hidden_stride);
+      });
+      for (std::int64_t n = 0; p_.options.projection && n < P; n += kPanel)
+        each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
+          kRowTiles[static_cast<std::size_t>(rows - 1)]({u + own * l_.hidden_stride, l_.hidden_stride, floats(l_.packed_hr) + n * H, H},
+                                                        kNone, floats(l_.zeros), 0, h_row(position) + n, l_.output_stride);
+        });
+      each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
+        for (std::int64_t r = 0; r < rows; ++r) {
+          const float* __restrict from = p_.options.projection ? h_row(position + r) : u + (own + r) * l_.hidden_stride;
+          float* h = h_row(position + r);
+          T* __restrict to = output_ + row_of(position + r, s) * p_.width() + direction_ * P;
+#pragma GCC ivdep
+          for (std::int64_t j = 0; j < P; ++j) {
+            to[j] = round<T>(from[j]);
+            h[j] = to_float(round<T>(from[j]));
+          }
+        }
+      });
+    }
+  }
+
+  bool is_gru() const { return p_.options.mode == RnnMode::gru; }
+  /// Row of [N,T] memory that a sequence reads at scan step s.
+  std::int64_t row_of(std::int64_t position, std::int64_t s) const {
+    return order_.order[position] * p_.steps + (direction_ ? order_.lengths[position] - 1 - s : s);
+  }
+
+  void step(const float* a, const float* a_h, std::int64_t position, std::int64_t s, float* u) const {
+    const std::int64_t H = p_.hidden();
+    T* const saved = saved_ ? saved_ + (s * p_.batch + position) * rnn_saved(p_) : nullptr;
+    switch (p_.options.mode) {
+      case RnnMode::lstm:
+        return saved ? rnn_cells::lstm<true, T>(a, c_row(position), u, saved, H)
+                     : rnn_cells::lstm<false, T>(a, c_row(position), u, saved, H);
+      case RnnMode::gru:
+        return saved ? rnn_cells::gru<true, T>(a, a_h, h_row(position), u, saved, H)
+                     : rnn_cells::gru<false, T>(a, a_h, h_row(position), u, saved, H);
+      default: return rnn_cells::rnn(a, u, p_.options.mode == RnnMode::rnn_relu, H);
+    }
+  }
+
+  const RnnLayout& l_;
+  const RnnProblem& p_;
+  const RnnArgs& args_;
+  std::byte* workspace_;
+  RnnOrder order_;
+  const T* input_ = nullptr;
+  T *output_ = nullptr, *saved_ = nullptr;
+  std::int64_t layer_ = 0, direction_ = 0, place_ = 0;
+};
+
+}  // namespace
+
+void cpu_rnn_forward(const Prepared& prepared, const RnnArgs& args, void* workspace) {
+  with_float(args.problem.dtype,
+             [&]<class T>() { Forward<T>(static_cast<const RnnLayout&>(prepared), args, static_cast<std::byte*>(workspace)).run(); });
+}
+
+}  // namespace epitaxy
