@@ -105,6 +105,12 @@ struct Hopper {
   void multiply(Scheduler& s, Warpgroup& group, std::uint64_t end);
 };
 
+/// The emulator's own lists are no business of TSan's.
+inline void append(std::vector<Thread*>& waiting, Thread& thread) {
+  const Muted muted;
+  waiting.push_back(&thread);
+}
+
 /// What the last lane to arrive does for its warp.
 void warpgroup_operation(Scheduler& s, int warp, Meeting kind);
 

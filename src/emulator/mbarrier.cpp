@@ -54,6 +54,7 @@ void init_mbarrier(std::uint64_t* barrier, unsigned arrivals, Site site) {
   if (!s.shared().holds(barrier, 8)) refuse("outside shared memory");
   if (arrivals < 1 || arrivals >= 1u << 20) refuse("with ", arrivals, " arrivals");
   tsan_write(barrier, 8);
+  const Muted muted;
   std::erase_if(h.barriers, [&](const Barrier& one) { return one.at == barrier; });
   h.barriers.push_back({barrier, &s.running(), false, {}});
   *barrier = pack({arrivals, arrivals, 0, 0, true});
@@ -101,7 +102,7 @@ void wait_mbarrier(std::uint64_t* barrier, unsigned parity, Site site) {
   if (parity > 1) s.stop(text(describe(self), " at ", describe(site), ": mbarrier_wait for parity ", parity, ", which is 0 or 1"));
   Barrier& one = h.barrier(s, barrier, "mbarrier.try_wait", site);
   if (unpack(*barrier).phase == parity) {
-    one.waiting.push_back(&self);
+    append(one.waiting, self);
     self.meeting = Meeting::mbarrier;
     self.site = site;
     self.barrier = barrier;
@@ -141,7 +142,7 @@ void meet_named(int id, int threads, bool wait, Site site) {
   barrier.site = site;
   const unsigned phase = barrier.phase;
   tsan_release(&barrier.clock[phase]);
-  if (wait) barrier.waiting.push_back(&self);
+  if (wait) append(barrier.waiting, self);
   if (++barrier.arrived == threads) {
     barrier.arrived = 0;
     barrier.phase = 1 - phase;

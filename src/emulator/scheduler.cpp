@@ -199,6 +199,7 @@ Hopper& Scheduler::hopper(const char* instruction, Site site) {
     stop(text(describe(*running_), " at ", describe(site), ": ", instruction, " needs sm_90a (Hopper); the profile of this launch is sm_",
               profile_.compute));
   if (!hopper_used_) {
+    const Muted muted;
     if (!crew_->hopper) crew_->hopper = std::make_unique<Hopper>();
     crew_->hopper->begin_block();
     crew_->shared.begin_async();

@@ -104,6 +104,7 @@ void load_box(void* to, const TensorMap& map, std::uint64_t* barrier, int rank, 
   tsan_write(to, map.bytes());
   tsan_release(reinterpret_cast<char*>(barrier) + (*barrier >> 61 & 1));
   if (emulator_options().async == AsyncMode::eager) return h.land(s, load);
+  const Muted muted;
   h.loads.push_back(std::move(load));
 }
 
@@ -114,6 +115,13 @@ void Hopper::land(Scheduler& s, const BoxCopy& load) {
   each_row(load, [&](const unsigned char* address, std::size_t first, std::size_t bytes, std::size_t at) {
     std::memcpy(box.data() + at + first, address, bytes);
   });
+  if (load.map.tf32)
+    for (std::size_t i = 0; i < box.size(); i += sizeof(float)) {
+      float value;
+      std::memcpy(&value, box.data() + i, sizeof value);
+      value = round_tf32(value);
+      std::memcpy(box.data() + i, &value, sizeof value);
+    }
   for (std::size_t i = 0; i < box.size(); i += 16) s.shared().write_async(swizzled(load.map, load.shared + i), box.data() + i, 16);
   Barrier& one = barrier(s, load.barrier, "a TMA load", load.site);
   // bytes to come: bits 40 to 60, signed
@@ -124,6 +132,7 @@ void Hopper::land(Scheduler& s, const BoxCopy& load) {
 
 bool Hopper::land_one(Scheduler& s) {
   if (loads.empty()) return false;
+  const Muted muted;
   const std::size_t index = emulator_options().async == AsyncMode::random ? s.random() % loads.size() : 0;
   const BoxCopy load = std::move(loads[index]);
   loads.erase(loads.begin() + static_cast<std::ptrdiff_t>(index));
@@ -132,6 +141,7 @@ bool Hopper::land_one(Scheduler& s) {
 }
 
 void Hopper::land_due(Scheduler& s) {
+  const Muted muted;
   ++steps;
   for (std::size_t i = 0; i < loads.size();) {
     if (loads[i].due > steps) {
@@ -160,6 +170,7 @@ void store_box(const TensorMap& map, const void* from, int rank, const int* coor
   store.group = h.store_commits[static_cast<std::size_t>(s.running().linear)];
   tsan_read(from, map.bytes());
   each_row(store, [](unsigned char* address, std::size_t, std::size_t bytes, std::size_t) { tsan_write(address, bytes); });
+  const Muted muted;
   if (emulator_options().async == AsyncMode::eager) h.read_source(s, store);
   h.stores.push_back(std::move(store));
 }
@@ -199,6 +210,7 @@ void wait_stores(unsigned groups_left_pending, bool read, Site site) {
     if (!store.read) h.read_source(s, store);
     if (!read) h.write_result(store), store.thread = nullptr;
   }
+  const Muted muted;
   std::erase_if(h.stores, [](const BoxCopy& store) { return !store.thread; });
 }
 
@@ -214,6 +226,7 @@ void Hopper::begin_block() {
 }
 
 void Hopper::end_thread(Scheduler& s, const Thread& thread) {
+  const Muted muted;
   for (BoxCopy& store : stores) {
     if (store.thread != &thread) continue;
     if (!store.read)

@@ -187,10 +187,9 @@ Accumulators* take_accumulators(Scheduler& s, WarpQueue& queue, int warp, const 
   return &d;
 }
 
-void issue(Scheduler& s, int warp) {
+/// Queues the product of a warp; it may be done once all four warps have queued it.
+Product& enqueue(Scheduler& s, Warpgroup& group, int warp) {
   const Muted muted;
-  Hopper& h = s.hopper("wgmma", s.thread(warp, 0).site);
-  Warpgroup& group = h.warpgroups[static_cast<std::size_t>(warp / 4)];
   WarpQueue& queue = group.warps[static_cast<std::size_t>(warp % 4)];
   Product one{*static_cast<const Wgmma*>(s.thread(warp, 0).a), s.thread(warp, 0).site};
   const auto same = [](const Wgmma& a, const Wgmma& b) {
@@ -213,14 +212,20 @@ void issue(Scheduler& s, int warp) {
     for (int lane = 0; lane < 32; ++lane)
       std::copy_n(static_cast<const Wgmma*>(s.thread(warp, lane).a)->registers_a, 4, product.a[quarter][lane].begin());
   product.issued |= 1u << quarter;
-  if (product.issued == 15) {
-    product.due = h.due(s);
-    if (!one.what.registers_a) check_operand(s, product, one.what.a, 64, one.what.transpose_a);
-    check_operand(s, product, one.what.b, one.what.n, one.what.transpose_b);
-    tsan_release(&group.clock);
-    for (const Thread* waiting : group.waiting) s.make_ready(*waiting);
-    group.waiting.clear();
-  }
+  return product;
+}
+
+void issue(Scheduler& s, int warp) {
+  Hopper& h = s.hopper("wgmma", s.thread(warp, 0).site);
+  Warpgroup& group = h.warpgroups[static_cast<std::size_t>(warp / 4)];
+  Product& product = enqueue(s, group, warp);
+  if (product.issued != 15) return;
+  product.due = h.due(s);
+  if (!product.what.registers_a) check_operand(s, product, product.what.a, 64, product.what.transpose_a);
+  check_operand(s, product, product.what.b, product.what.n, product.what.transpose_b);
+  tsan_release(&group.clock);
+  for (const Thread* waiting : group.waiting) s.make_ready(*waiting);
+  group.waiting.clear();
 }
 
 }  // namespace
@@ -269,7 +274,7 @@ void wgmma_wait_groups(unsigned groups_left_pending, Site site) {
       h.multiply(s, group, group.done + 1);
     }
     if (group.done >= end) break;
-    group.waiting.push_back(&self);  // for the other warps
+    append(group.waiting, self);  // for the other warps
     self.meeting = Meeting::wgmma_wait;
     self.site = site;
     s.suspend();
@@ -314,9 +319,14 @@ void warpgroup_operation(Scheduler& s, int warp, Meeting kind) {
   switch (kind) {
     case Meeting::wgmma: return issue(s, warp);
     case Meeting::wgmma_fence: ++queue.fences; return;
-    case Meeting::wgmma_commit: queue.groups.push_back(queue.issued); return;
+    case Meeting::wgmma_commit: {
+      const Muted muted;
+      queue.groups.push_back(queue.issued);
+      return;
+    }
     case Meeting::wgmma_wait: return;
     case Meeting::setmaxnreg: {
+      const Muted muted;
       const auto budget = static_cast<int>(static_cast<std::int64_t>(s.thread(warp, 0).value));
       for (int lane = 1; lane < 32; ++lane)
         if (static_cast<int>(static_cast<std::int64_t>(s.thread(warp, lane).value)) != budget)
