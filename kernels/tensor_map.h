@@ -21,6 +21,7 @@ struct TensorMap {
   DType dtype = DType::fp32;
   Swizzle swizzle = Swizzle::none;
   bool im2col = false;
+  bool tf32 = false;  // fp32 rounded to tf32 as it is loaded
   int rank = 0;
   void* base = nullptr;
   std::array<std::int64_t, 5> sizes{};    // elements

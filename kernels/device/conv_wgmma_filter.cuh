@@ -129,9 +129,9 @@ void launch_wgmma_filter(const Conv2dArgs& args, Stream stream) {
   WgmmaFilterParams p{};
   p.y = conv2d_forward_axis(d, 0), p.x = conv2d_forward_axis(d, 1);
   for (int i = 0; i < (d.second > 0 ? 2 : 1); ++i)
-    p.sources[i] = device_tensor_map(wgmma_source(d, i == 0 ? args.x : args.x2, true, i == 0 ? d.first() : d.second, p.y, p.x, 64, 64));
+    p.sources[i] = wgmma_map(wgmma_source(d, i == 0 ? args.x : args.x2, true, i == 0 ? d.first() : d.second, p.y, p.x, 64, 64));
   const std::int64_t pixels = d.output_pixels();
-  p.dy = device_tensor_map(tiled_tensor_map(d.dtype, args.dy, {d.k, pixels}, {d.k}, {64, 64}, TensorMap::Swizzle::swizzle128));
+  p.dy = wgmma_map(tiled_tensor_map(d.dtype, args.dy, {d.k, pixels}, {d.k}, {64, 64}, TensorMap::Swizzle::swizzle128));
   const int splits = args.plan.splits;
   p.result = splits > 1 ? args.workspace : static_cast<float*>(args.result);
   p.pixels = static_cast<int>(pixels), p.part_pixels = wgmma_tiles(pixels, 64 * splits) * 64;

@@ -113,6 +113,12 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks) conv2d_wgmm
   }
 }
 
+/// A map of 128-byte lines: swizzled, fp32 rounded to tf32.
+inline DeviceTensorMap wgmma_map(TensorMap map) {
+  map.tf32 = map.dtype == DType::fp32;
+  return device_tensor_map(map);
+}
+
 inline TensorMap wgmma_source(const Conv2dProblem& d, const void* base, bool forward, std::int64_t channels, const Conv2dAxis& y,
                               const Conv2dAxis& x, int depth, int pixels) {
   Im2col walk{d.n,   forward ? d.h : d.p, forward ? d.w : d.q, channels, y.lower, x.lower, y.upper, x.upper, y.stride, x.stride, depth,
@@ -154,12 +160,12 @@ void launch_wgmma_pixels(const Conv2dArgs& args, Stream stream) {
     for (int i = 0; i < (d.second > 0 ? 2 : 1); ++i) {  // the filter's channels of either source, past whose end zeros are read
       const std::int64_t channels = i == 0 ? d.first() : d.second, offset = i == 0 ? 0 : d.first();
       const auto* base = static_cast<const typename Config::T*>(args.filter) + offset;
-      p.filters[i] = device_tensor_map(
+      p.filters[i] = wgmma_map(
           tiled_tensor_map(d.dtype, base, {channels, taps, d.k}, {d.c, d.c * taps}, {Config::kDepth, 1, Config::kColumns}, kSwizzle));
     }
   } else {
     p.chunks = p.first_chunks = wgmma_tiles(d.k, Config::kDepth);
-    p.filters[0] = device_tensor_map(tiled_tensor_map(d.dtype, args.filter, {d.c, taps, d.k}, {d.c, d.c * taps}, {64, 1, 64}, kSwizzle));
+    p.filters[0] = wgmma_map(tiled_tensor_map(d.dtype, args.filter, {d.c, taps, d.k}, {d.c, d.c * taps}, {64, 1, 64}, kSwizzle));
   }
   int row_tiles = 0;
   for (int out_y = 0; out_y < p.step_y; ++out_y)
@@ -175,9 +181,9 @@ void launch_wgmma_pixels(const Conv2dArgs& args, Stream stream) {
       for (int i = 0; i < (forward && d.second > 0 ? 2 : 1); ++i) {
         const std::int64_t channels = !forward ? d.k : i == 0 ? d.first() : d.second;
         const void* base = !forward ? args.dy : i == 0 ? args.x : args.x2;
-        p.sources[p.phase_count + i] = device_tensor_map(
-            p.flat ? tiled_tensor_map(d.dtype, base, {channels, pixels}, {channels}, {Config::kDepth, Config::kRows}, kSwizzle)
-                   : wgmma_source(d, base, forward, channels, phase.y, phase.x, Config::kDepth, Config::kRows));
+        p.sources[p.phase_count + i] =
+            wgmma_map(p.flat ? tiled_tensor_map(d.dtype, base, {channels, pixels}, {channels}, {Config::kDepth, Config::kRows}, kSwizzle)
+                             : wgmma_source(d, base, forward, channels, phase.y, phase.x, Config::kDepth, Config::kRows));
       }
       p.phases[p.phase_count++] = phase;
     }

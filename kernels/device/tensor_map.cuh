@@ -39,7 +39,8 @@ inline DeviceTensorMap device_tensor_map(const TensorMap& map) {
   static const auto encode_im2col = driver_function<decltype(&cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
   CUtensorMapDataType type{};
   switch (map.dtype) {
-    case DType::fp32: type = CU_TENSOR_MAP_DATA_TYPE_FLOAT32; break;  // tensor cores ignore the lower 13 bits: tf32, rounded towards zero
+    // Tensor cores ignore the lower 13 bits: without the rounding of a tf32 map they would round towards zero.
+    case DType::fp32: type = map.tf32 ? CU_TENSOR_MAP_DATA_TYPE_TFLOAT32 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32; break;
     case DType::bf16: type = CU_TENSOR_MAP_DATA_TYPE_BFLOAT16; break;
     case DType::fp16: type = CU_TENSOR_MAP_DATA_TYPE_FLOAT16; break;
     case DType::uint8: type = CU_TENSOR_MAP_DATA_TYPE_UINT8; break;

@@ -31,8 +31,8 @@ struct Tile {
 constexpr std::array<Tile, 5> kTiles{{{Conv2dTile::m128n64, 128, 64, true},
                                       {Conv2dTile::m128n128, 128, 128, false},
                                       {Conv2dTile::m256n64, 256, 64, false},
-                                      {Conv2dTile::m256n128, 256, 128, false},
-                                      {Conv2dTile::m128n256, 128, 256, false}}};
+                                      {Conv2dTile::m128n256, 128, 256, false},
+                                      {Conv2dTile::m256n128, 256, 128, false}}};
 
 /// Cycles of one step of the reduction (128 bytes deep): 2048 products a cycle, 80% of them reached; about 40 bytes a cycle from L2.
 double step_cycles(const Tile& t) {
