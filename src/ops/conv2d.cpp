@@ -19,6 +19,14 @@ using Size = std::array<std::int64_t, 2>;
 constexpr std::array<const char*, 3> kNames{"conv2d", "conv2d_input_gradient", "conv2d_filter_gradient"};
 const char* name_of(Conv2dPass pass) { return kNames[static_cast<std::size_t>(pass)]; }
 
+/// "mma 128x64 vector", "mma 64x64 splits 3"
+std::string name_of(const Conv2dPlan& plan) {
+  constexpr std::array<const char*, 5> kPaths{"simt", "mma", "wgmma", "first", "depthwise"};
+  constexpr std::array<const char*, 6> kTiles{"128x128", "128x64", "64x64", "256x64", "256x128", "128x256"};
+  return text(kPaths[static_cast<std::size_t>(plan.path)], " ", kTiles[static_cast<std::size_t>(plan.tile)], plan.vector ? " vector" : "",
+              plan.splits > 1 ? text(" splits ", plan.splits) : "");
+}
+
 void check_options(const char* name, const Conv2dOptions& o) {
   constexpr std::int64_t kMost = 1 << 20;
   for (const auto v : o.stride) require(v >= 1 && v <= kMost, name, ": stride must lie in [1, ", kMost, "], got ", v);
@@ -139,6 +147,14 @@ class Conv2d final : public Operation {
 #endif
     return nullptr;
   }
+  std::vector<OperationPtr> candidates(std::span<const TensorSpec> inputs, const Context& context) const override {
+    std::vector<OperationPtr> result;
+    if (context.device().kind == DeviceKind::cpu) return result;
+    for (const auto& plan : epitaxy::candidates(pass_, problem(inputs), *context.stream.profile))
+      result.push_back(std::make_shared<Conv2d>(pass_, options_, size_, plan));
+    return result;
+  }
+  std::string variant() const override { return plan_ ? name_of(*plan_) : ""; }
   std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context& context,
                               [[maybe_unused]] const Prepared* prepared) const override {
 #if EPITAXY_HAS_ONEDNN
@@ -211,6 +227,7 @@ std::string Conv2d::details() const {
   else if (o.padding_mode[1] == PaddingMode::periodic)
     add("periodic horizontally");
   if (o.groups > 1) add(text("groups ", o.groups));
+  if (o.tf32) add("tf32");
   if (o.second_channels > 0) add(text("second input ", o.second_channels));
   if (pass_ != Conv2dPass::forward) return result;
   if (o.residual) add("residual");

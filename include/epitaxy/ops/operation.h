@@ -95,6 +95,10 @@ class Operation {
   virtual std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const = 0;
   /// Descriptors to keep for this node on this device, or null.
   virtual std::shared_ptr<Prepared> prepare(std::span<const TensorSpec>, const Context&) const { return nullptr; }
+  /// This operation bound to each implementation that a tuner may try here, the default first; empty: nothing to choose. All are
+  /// deterministic. variant(): which one this is bound to, as text; "" for the default.
+  virtual std::vector<std::shared_ptr<const Operation>> candidates(std::span<const TensorSpec>, const Context&) const { return {}; }
+  virtual std::string variant() const { return {}; }
   /// Scratch the run needs; pure.
   virtual std::size_t workspace_bytes(std::span<const TensorSpec>, const Context&, const Prepared*) const { return 0; }
   /// Whether only this operation's gradient, on the same device, understands an output: a recurrent network's reserve. Never compared.
