@@ -8,9 +8,11 @@
 
 namespace epitaxy {
 
-/// Partial sums of at most this many blocks, then one more 4-byte word (the sum of weights), lie in the workspace.
+/// The workspace holds two lists of partial sums, at most this many each: losses, and weights of the targets.
 inline constexpr int kLossPartials = 1024;
-inline constexpr std::size_t kLossWorkspace = (kLossPartials + 1) * 4;
+inline constexpr std::size_t kLossWorkspace = 2 * kLossPartials * 4;
+/// A target that does not count.
+inline constexpr std::int32_t kIgnoredTarget = -1;
 
 enum class ElementLoss : std::uint8_t { squared, absolute, huber, binary_cross_entropy };
 

@@ -28,6 +28,27 @@ inline float fast_exp(float x) {
   return x < -87.3f ? 0.0f : result;
 }
 
+/// log(1 + x) for x >= 0: the logarithm of w = 1 + x (Cephes logf), and what w lost of x.
+inline float fast_log1p(float x) {
+  const float w = 1.0f + x;
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(w);
+  const std::uint32_t shifted = bits - 0x3f3504f3u;  // of sqrt(1/2): the mantissa lies in [sqrt(1/2), sqrt(2))
+  const float n = static_cast<float>(static_cast<std::int32_t>(shifted) >> 23);
+  const float m = std::bit_cast<float>((shifted & 0x007fffffu) + 0x3f3504f3u) - 1.0f, z = m * m;
+  float p = 7.0376836292e-2f;
+  p = p * m - 1.1514610310e-1f;
+  p = p * m + 1.1676998740e-1f;
+  p = p * m - 1.2420140846e-1f;
+  p = p * m + 1.4249322787e-1f;
+  p = p * m - 1.6668057665e-1f;
+  p = p * m + 2.0000714765e-1f;
+  p = p * m - 2.4999993993e-1f;
+  p = p * m + 3.3333331174e-1f;
+  const float tail = p * m * z - n * 2.12194440e-4f - 0.5f * z;
+  const float result = (n * 0.693359375f + (m + tail)) + (x - (w - 1.0f)) / w;
+  return w <= 3.4028234e38f ? result : w;  // infinity and NaN
+}
+
 inline float fast_sigmoid(float x) { return 1.0f / (1.0f + fast_exp(-x)); }
 
 /// An odd polynomial near 0 (Cephes tanhf), 1 - 2 / (exp(2|x|) + 1) beyond.

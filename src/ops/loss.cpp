@@ -51,7 +51,7 @@ class ElementwiseLoss final : public Loss {
                                y.dtype(),
                                kind_,
                                delta_};
-    dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { element_loss<World>(args, stream); });
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { element_loss<World>(args, stream); });
   }
   Cost cost(std::span<const TensorSpec> inputs) const override {
     Cost cost = Operation::cost(inputs);
@@ -68,12 +68,15 @@ class ElementwiseLoss final : public Loss {
   float delta_;
 };
 
+std::int64_t rows_of(const TensorSpec& logits) { return logits.shape.count() / logits.shape[-1]; }
+
 void require_classes(const char* operation, std::span<const TensorSpec> inputs) {
   const TensorSpec& logits = inputs[0];
-  require(is_floating(logits.dtype) && logits.shape.rank() == 2, operation, ": logits must be floating [N, C], got ", logits);
-  require(logits.shape[0] > 0 && logits.shape[1] > 0, operation, ": the batch is empty: ", logits);
-  require(inputs[1] == TensorSpec{DType::int32, {logits.shape[0]}}, operation, ": the target must be int32 [", logits.shape[0], "], got ",
-          inputs[1]);
+  require(is_floating(logits.dtype) && logits.shape.rank() >= 2, operation, ": logits must be floating [N, C] or [N, H, W, C], got ",
+          logits);
+  require(logits.shape.count() > 0, operation, ": the batch is empty: ", logits);
+  const TensorSpec target{DType::int32, Shape(logits.shape.dims().first(static_cast<std::size_t>(logits.shape.rank()) - 1))};
+  require(inputs[1] == target, operation, ": the target of logits ", logits, " must be ", target, ", got ", inputs[1]);
 }
 
 class SoftmaxCrossEntropy final : public Loss {
@@ -87,8 +90,8 @@ class SoftmaxCrossEntropy final : public Loss {
     require_inputs("softmax_cross_entropy", inputs.size(), 2, 3);
     require_classes("softmax_cross_entropy", inputs);
     if (inputs.size() == 3)
-      require(inputs[2] == TensorSpec{DType::fp32, {inputs[0].shape[1]}}, "softmax_cross_entropy: class weights must be fp32 [",
-              inputs[0].shape[1], "], got ", inputs[2]);
+      require(inputs[2] == TensorSpec{DType::fp32, {inputs[0].shape[-1]}}, "softmax_cross_entropy: class weights must be fp32 [",
+              inputs[0].shape[-1], "], got ", inputs[2]);
     return outputs_for(inputs[0]);
   }
   void run(const Call& call) const override {
@@ -99,11 +102,11 @@ class SoftmaxCrossEntropy final : public Loss {
                                 call.outputs[0].as<float>(),
                                 call.outputs[1].data(),
                                 call.workspace.data(),
-                                logits.dim(0),
-                                logits.dim(1),
+                                rows_of(logits.spec()),
+                                logits.dim(-1),
                                 logits.dtype(),
                                 smoothing_};
-    dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { epitaxy::softmax_cross_entropy<World>(args, stream); });
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { epitaxy::softmax_cross_entropy<World>(args, stream); });
   }
   Cost cost(std::span<const TensorSpec> inputs) const override {
     Cost cost = Operation::cost(inputs);
@@ -113,7 +116,7 @@ class SoftmaxCrossEntropy final : public Loss {
   /// exp(d) carries d's rounding: |d| roundings, and a sum that lanes share.
   Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
     return {.factor = 4,
-            .terms = 16 + static_cast<double>(inputs[0].shape[1]) / 32 + static_cast<double>(inputs[0].shape[0]) / kLossPartials};
+            .terms = 16 + static_cast<double>(inputs[0].shape[-1]) / 32 + static_cast<double>(rows_of(inputs[0])) / kLossPartials};
   }
 
  private:
@@ -131,10 +134,14 @@ class Accuracy final : public Operation {
   std::size_t workspace_bytes(std::span<const TensorSpec>, const Context&, const Prepared*) const override { return kLossWorkspace; }
   void run(const Call& call) const override {
     const Tensor& logits = call.inputs[0];
-    const AccuracyArgs args{
-        logits.data(), call.inputs[1].as<std::int32_t>(), call.outputs[0].as<float>(), call.workspace.data(), logits.dim(0), logits.dim(1),
-        logits.dtype()};
-    dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { epitaxy::accuracy<World>(args, stream); });
+    const AccuracyArgs args{logits.data(),
+                            call.inputs[1].as<std::int32_t>(),
+                            call.outputs[0].as<float>(),
+                            call.workspace.data(),
+                            rows_of(logits.spec()),
+                            logits.dim(-1),
+                            logits.dtype()};
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { epitaxy::accuracy<World>(args, stream); });
   }
   Tolerance tolerance(std::span<const TensorSpec>) const override { return {.factor = 0}; }
 };

@@ -27,7 +27,7 @@ class Softmax final : public Operation {
   }
   void run(const Call& call) const override {
     const SoftmaxArgs args = arguments(call.inputs[0], nullptr, call.outputs[0], log_);
-    dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { softmax_forward<World>(args, stream); });
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { softmax_forward<World>(args, stream); });
   }
   void differentiate(GradientBuilder& builder) const override {
     builder.set(0, builder.emit(softmax_gradient(log_), {builder.output(0), builder.gradient(0)})[0]);
@@ -56,7 +56,7 @@ class SoftmaxGradient final : public Operation {
   }
   void run(const Call& call) const override {
     const SoftmaxArgs args = arguments(call.inputs[0], call.inputs[1].data(), call.outputs[0], log_);
-    dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { softmax_backward<World>(args, stream); });
+    dispatch<CpuPath::fast>(call.context, [&]<class World>(Stream stream) { softmax_backward<World>(args, stream); });
   }
   int in_place(int) const override { return 1; }
   Cost cost(std::span<const TensorSpec> inputs) const override {

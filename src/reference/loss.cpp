@@ -1,6 +1,7 @@
 // Losses and accuracy in double.
 #include "kernels/loss.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -48,11 +49,17 @@ void softmax_cross_entropy<Reference>(const CrossEntropyArgs& args, Stream) {
   const auto known = [&](std::int64_t n) { return args.target[n] >= 0 && args.target[n] < args.classes; };
   const auto weight = [&](std::int64_t c) { return args.weights ? static_cast<double>(args.weights[c]) : 1.0; };
   double weight_sum = 0, total = 0;
-  for (std::int64_t n = 0; n < args.rows; ++n) weight_sum += !args.weights ? 1.0 : known(n) ? weight(args.target[n]) : kNan;
+  const auto ignored = [&](std::int64_t n) { return args.target[n] == kIgnoredTarget; };
+  for (std::int64_t n = 0; n < args.rows; ++n)
+    if (!ignored(n)) weight_sum += !args.weights ? 1.0 : known(n) ? weight(args.target[n]) : kNan;
   with_float(args.dtype, [&]<class T>() {
     for (std::int64_t n = 0; n < args.rows; ++n) {
       const T* x = static_cast<const T*>(args.logits) + n * args.classes;
       T* gradient = static_cast<T*>(args.gradient) + n * args.classes;
+      if (ignored(n) || weight_sum == 0) {
+        std::fill_n(gradient, args.classes, round<T>(0.0f));
+        continue;
+      }
       double maximum = -std::numeric_limits<double>::infinity(), sum = 0, distribution = 0;
       for (std::int64_t c = 0; c < args.classes; ++c) maximum = to_float(x[c]) > maximum ? to_float(x[c]) : maximum;
       for (std::int64_t c = 0; c < args.classes; ++c) sum += std::exp(to_float(x[c]) - maximum);
@@ -69,15 +76,17 @@ void softmax_cross_entropy<Reference>(const CrossEntropyArgs& args, Stream) {
         gradient[c] = round<T>(static_cast<float>((std::exp(to_float(x[c]) - maximum) / sum * distribution - q(c)) / weight_sum));
     }
   });
-  *args.loss = static_cast<float>(total / weight_sum);
+  *args.loss = static_cast<float>(weight_sum == 0 ? 0.0 : total / weight_sum);
 }
 
 template <>
 void accuracy<Reference>(const AccuracyArgs& args, Stream) {
-  std::int64_t hits = 0;
+  std::int64_t hits = 0, counted = 0;
   with_float(args.dtype, [&]<class T>() {
     for (std::int64_t n = 0; n < args.rows; ++n) {
       const T* x = static_cast<const T*>(args.logits) + n * args.classes;
+      if (args.target[n] == kIgnoredTarget) continue;
+      ++counted;
       std::int64_t first = 0;
       bool numbers = true;
       for (std::int64_t c = 0; c < args.classes; ++c) {
@@ -87,7 +96,7 @@ void accuracy<Reference>(const AccuracyArgs& args, Stream) {
       hits += numbers && first == args.target[n];
     }
   });
-  *args.accuracy = static_cast<float>(static_cast<double>(hits) / static_cast<double>(args.rows));
+  *args.accuracy = counted ? static_cast<float>(static_cast<double>(hits) / static_cast<double>(counted)) : 0.0f;
 }
 
 }  // namespace epitaxy

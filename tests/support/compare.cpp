@@ -200,9 +200,10 @@ std::vector<double> numbers(const Tensor& tensor) {
     const bool zero = std::all_of(b.begin(), b.end(), [](double v) { return v == 0; });
     if (zero && !b.empty() && !allow_zero && is_floating(want[o].dtype()))
       return ::testing::AssertionFailure() << "vacuous: the reference's output " << o << " is all zero";
+    const double step = want[o].dtype() == DType::fp16 ? 0x1p-24 : 0.0;  // of subnormals, which have no relative precision
     for (std::size_t i = 0; i < a.size(); ++i) {
       const double scale = absolute_inputs ? get(magnitude[o], static_cast<std::int64_t>(i)) : largest;
-      const double allowed = is_floating(want[o].dtype()) ? 2.002 * unit_roundoff(want[o].dtype()) * std::fabs(b[i]) +
+      const double allowed = is_floating(want[o].dtype()) ? step + 2.002 * unit_roundoff(want[o].dtype()) * std::fabs(b[i]) +
                                                                 tolerance.factor * tolerance.terms * tolerance.math_roundoff * scale
                                                           : 0.0;
       if (std::isnan(b[i]) && !allow_nan)
