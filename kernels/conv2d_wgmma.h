@@ -2,6 +2,7 @@
 #pragma once
 
 #include <numeric>
+#include <vector>
 
 #include "kernels/conv2d.h"
 
@@ -50,6 +51,8 @@ inline constexpr int kConv2dMostPhases = 4;
 bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& problem);
 /// Tile and split count by a model of loads, products and stores; pure. The problem must be supported.
 Conv2dPlan conv2d_wgmma_plan(Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile);
+/// The best plan of every tile, for a tuner; none where the problem is not supported.
+std::vector<Conv2dPlan> conv2d_wgmma_candidates(Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile);
 /// Whether there is a kernel for a plan of this path.
 bool conv2d_wgmma_is_supported(Conv2dPass pass, const Conv2dProblem& problem, const Conv2dPlan& plan);
 

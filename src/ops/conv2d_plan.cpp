@@ -92,6 +92,7 @@ void check_limits(const Conv2dProblem& d) {
 
 Conv2dPlan choose(Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& profile) {
   check_limits(d);
+  if (profile.compute == 90 && conv2d_wgmma_supports(pass, d)) return conv2d_wgmma_plan(pass, d, profile);
   const bool filter_gradient = pass == Conv2dPass::filter_gradient;
   Conv2dPlan plan;
   if (supports_depthwise(d)) {
@@ -132,6 +133,8 @@ std::vector<Conv2dPlan> candidates(Conv2dPass pass, const Conv2dProblem& d, cons
   const auto offer = [&](const Conv2dPlan& plan) {
     if (is_supported(pass, d, plan) && std::find(result.begin(), result.end(), plan) == result.end()) result.push_back(plan);
   };
+  if (profile.compute == 90)
+    for (const Conv2dPlan& plan : conv2d_wgmma_candidates(pass, d, profile)) offer(plan);
   for (const auto path : {Conv2dPath::mma, Conv2dPath::simt, Conv2dPath::first, Conv2dPath::depthwise})
     for (const auto tile : {Conv2dTile::m128n128, Conv2dTile::m128n64, Conv2dTile::m64n64})
       for (const bool vector : {true, false}) {

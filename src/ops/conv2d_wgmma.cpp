@@ -73,6 +73,17 @@ void offer_splits(Best& best, const Tile& t, const Conv2dProblem& d, const Devic
   }
 }
 
+void offer_tile(Best& best, const Tile& t, Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& profile) {
+  if (pass == Conv2dPass::filter_gradient) return offer_splits(best, t, d, profile);
+  const bool forward = pass == Conv2dPass::forward;
+  const std::int64_t columns = divide_up(forward ? d.k : d.c, t.columns), phases = forward ? 1 : d.stride[0] * d.stride[1];
+  const std::int64_t rows = phases * divide_up(forward ? d.output_pixels() : divide_up(d.n * d.h * d.w, phases), t.rows);
+  const std::int64_t chunks = forward ? divide_up(d.first(), depth(d)) + divide_up(d.second, depth(d)) : divide_up(d.k, depth(d));
+  const double steps = static_cast<double>(d.r * d.s * chunks) / static_cast<double>(phases);
+  const double bytes = static_cast<double>(t.rows * t.columns) * static_cast<double>(size_of(d.dtype)) * (d.residual ? 2 : 1);
+  best.offer(t.name, 1, static_cast<double>(divide_up(rows * columns, profile.multiprocessors)) * tile_cycles(t, steps, bytes));
+}
+
 }  // namespace
 
 bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& d) {
@@ -92,20 +103,19 @@ bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& d) {
 
 Conv2dPlan conv2d_wgmma_plan(Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& profile) {
   Best best;
-  for (const Tile& t : kTiles) {
-    if (pass == Conv2dPass::filter_gradient) {
-      offer_splits(best, t, d, profile);
-      continue;
-    }
-    const bool forward = pass == Conv2dPass::forward;
-    const std::int64_t columns = divide_up(forward ? d.k : d.c, t.columns), phases = forward ? 1 : d.stride[0] * d.stride[1];
-    const std::int64_t rows = phases * divide_up(forward ? d.output_pixels() : divide_up(d.n * d.h * d.w, phases), t.rows);
-    const std::int64_t chunks = forward ? divide_up(d.first(), depth(d)) + divide_up(d.second, depth(d)) : divide_up(d.k, depth(d));
-    const double steps = static_cast<double>(d.r * d.s * chunks) / static_cast<double>(phases);
-    const double bytes = static_cast<double>(t.rows * t.columns) * static_cast<double>(size_of(d.dtype)) * (d.residual ? 2 : 1);
-    best.offer(t.name, 1, static_cast<double>(divide_up(rows * columns, profile.multiprocessors)) * tile_cycles(t, steps, bytes));
-  }
+  for (const Tile& t : kTiles) offer_tile(best, t, pass, d, profile);
   return best.plan;
+}
+
+std::vector<Conv2dPlan> conv2d_wgmma_candidates(Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& profile) {
+  std::vector<Conv2dPlan> result;
+  if (!conv2d_wgmma_supports(pass, d)) return result;
+  for (const Tile& t : kTiles) {
+    Best best;
+    offer_tile(best, t, pass, d, profile);
+    result.push_back(best.plan);
+  }
+  return result;
 }
 
 bool conv2d_wgmma_is_supported(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {

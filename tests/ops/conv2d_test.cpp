@@ -1,6 +1,7 @@
 // Convolution: hand-computed values, finite differences, every device and kernel against the reference, exact integers, refusals.
 #include "tests/cases/conv2d.h"
 
+#include "kernels/conv2d_wgmma.h"
 #include "ops/conv2d.h"
 #include "tests/support/compare.h"
 
@@ -313,7 +314,9 @@ TEST(Conv2d, PlansForEveryCase) {
             const Conv2dPlan plan = choose(pass, problem, profile);
             EXPECT_TRUE(is_supported(pass, problem, plan));
             const bool few = problem.c <= 3 && problem.groups == 1, depthwise = problem.groups > 1 && problem.groups == problem.c;
-            const auto usual = arithmetic.dtype == DType::fp32 && !arithmetic.tf32 ? Conv2dPath::simt : Conv2dPath::mma;
+            const auto usual = arithmetic.dtype == DType::fp32 && !arithmetic.tf32             ? Conv2dPath::simt
+                               : profile.compute == 90 && conv2d_wgmma_supports(pass, problem) ? Conv2dPath::wgmma
+                                                                                               : Conv2dPath::mma;
             const bool first = few && pass == Conv2dPass::forward && !problem.second;
             if (problem.c > 4 || first) {
               EXPECT_EQ(plan.path, depthwise && problem.k == problem.c ? Conv2dPath::depthwise : first ? Conv2dPath::first : usual);
@@ -334,8 +337,11 @@ TEST(Conv2d, PlansForEveryCase) {
 TEST(Conv2d, ChoosesLargeTilesAndSplits) {
   const std::vector<TensorSpec> specs{{DType::bf16, {64, 56, 56, 64}}, {DType::bf16, {64, 3, 3, 64}}};
   const Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, conv_options(1), {1, 1}, specs);
-  EXPECT_EQ(choose(Conv2dPass::forward, problem, kProfile90), (Conv2dPlan{Conv2dPath::mma, Conv2dTile::m128n64, true, 1}));
-  const Conv2dPlan plan = choose(Conv2dPass::filter_gradient, problem, kProfile90);
+  EXPECT_EQ(choose(Conv2dPass::forward, problem, kProfile90).path, Conv2dPath::wgmma);
+  DeviceProfile ampere = kProfile90;
+  ampere.compute = 80;
+  EXPECT_EQ(choose(Conv2dPass::forward, problem, ampere), (Conv2dPlan{Conv2dPath::mma, Conv2dTile::m128n64, true, 1}));
+  const Conv2dPlan plan = choose(Conv2dPass::filter_gradient, problem, ampere);
   EXPECT_EQ(plan, (Conv2dPlan{Conv2dPath::mma, Conv2dTile::m64n64, true, 30}));  // 9 tiles x 30 blocks on 132 multiprocessors
   EXPECT_EQ(conv2d_workspace_bytes(Conv2dPass::filter_gradient, problem, plan), 30u * 64 * 576 * 4);
 }
