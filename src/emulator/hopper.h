@@ -94,7 +94,7 @@ struct Hopper {
   bool land_one(Scheduler& s);
   void end_thread(Scheduler& s, const Thread& thread);
   /// What the block has left behind and must not, or an empty string.
-  std::string unfinished() const;
+  std::string unfinished(int threads) const;
 
   Barrier& barrier(Scheduler& s, const std::uint64_t* at, const char* instruction, Site site);
   void complete(Scheduler& s, Barrier& barrier);

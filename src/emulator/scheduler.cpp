@@ -152,7 +152,7 @@ void Scheduler::run_block(std::uint64_t block, Crew& crew) {
   Fiber::switch_to(launcher_, *first.fiber);
   if (!message_.empty() || exception_) return;
   running_ = nullptr;
-  std::string damage = hopper_used_ ? crew_->hopper->unfinished() : "";
+  std::string damage = hopper_used_ ? crew_->hopper->unfinished(count_) : "";
   if (damage.empty()) damage = crew_->shared.damage();
   if (!damage.empty())
     message_ = text(shape_.kernel, ": ", damage, " in block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ") [",

@@ -1,6 +1,7 @@
 // TMA copies: started by one thread, done at once, as late as can be, or at any moment between. And what Hopper's parts do at the end of
 // threads and blocks.
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "emulator/hopper.h"
@@ -238,11 +239,12 @@ void Hopper::end_thread(Scheduler& s, const Thread& thread) {
   std::erase_if(stores, [](const BoxCopy& store) { return !store.thread; });
 }
 
-std::string Hopper::unfinished() const {
+std::string Hopper::unfinished(int threads) const {
   if (!loads.empty()) return text("the block ends while the TMA load at ", describe(loads.front().site), " is under way");
   for (const NamedBarrier& one : named)
     if (one.arrived > 0)
       return text("the block ends with ", one.arrived, " of ", one.threads, " arrivals at the named barrier at ", describe(one.site));
+  int registers = 0, changed = 0;
   for (const Warpgroup& group : warpgroups) {
     if (!group.products.empty()) {
       const Product& one = group.products.front();
@@ -251,7 +253,11 @@ std::string Hopper::unfinished() const {
     }
     for (const WarpQueue& warp : group.warps)
       if (warp.budgets != group.warps[0].budgets) return "the warps of a warpgroup have called different setmaxnreg";
+    if (!group.warps[0].budgets.empty()) registers += 128 * std::abs(group.warps[0].budgets.back()), ++changed;
   }
+  const int pool = 65536 / threads / 8 * 8 * threads;  // what the launch gave them
+  if (changed * 128 == threads && registers > pool)
+    return text("setmaxnreg asks for ", registers, " registers in all; the block has ", pool);
   return {};
 }
 

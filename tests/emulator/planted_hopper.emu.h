@@ -154,6 +154,15 @@ bool run_operand() {
 
 // ---- misuse that an Error names ----
 
+template <int kConsumer>
+__global__ void budget_kernel(int* y) {  // 384 threads
+  if (threadIdx.x < 128)
+    setmaxnreg_dec<40>();
+  else
+    setmaxnreg_inc<kConsumer>();
+  y[threadIdx.x] = 1;
+}
+
 __global__ void misuse_kernel(int which) {
   EPITAXY_DYNAMIC_SHARED(unsigned char, memory);
   EPITAXY_SHARED(Mbarrier, barrier, [1]);

@@ -65,6 +65,15 @@ TEST(PlantedHopperBugs, OperandWithoutProxyFence) {
   expect_clean(run_operand<true>);
 }
 
+TEST(PlantedHopperBugs, MoreRegistersThanTheBlockHas) {
+  std::vector<int> y(384);
+  const auto run = [&](void (*kernel)(int*)) { launch(stream(), "budget", kernel, 1, 384, 0, y.data()); };
+  in_every_order([&] {
+    expect_contains(error_of([&] { run(budget_kernel<240>); }), {"asks for 66560 registers in all; the block has 64512"});
+    run(budget_kernel<232>);
+  });
+}
+
 TEST(PlantedHopperBugs, MisuseIsNamed) {
   const std::vector<std::vector<std::string>> words = {
       {"mbarrier.try_wait of a barrier that was not initialised"},
