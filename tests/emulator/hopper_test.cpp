@@ -58,7 +58,11 @@ std::uint8_t element(const BoxCase& one, const std::vector<std::uint8_t>& tensor
     if (at[i] < 0 || at[i] >= m.sizes[i]) return 0;
     offset += at[i] * m.strides[i];
   }
-  return tensor[static_cast<std::size_t>(offset) + byte];
+  if (!m.tf32) return tensor[static_cast<std::size_t>(offset) + byte];
+  float value;
+  std::memcpy(&value, &tensor[static_cast<std::size_t>(offset)], 4);
+  value = round_tf32(value);
+  return reinterpret_cast<const std::uint8_t*>(&value)[byte];
 }
 
 TEST(Hopper, TiledLoads) {
@@ -85,7 +89,7 @@ TEST(Hopper, TiledStores) {
     for (const BoxCase& one : calibration::tiled_cases()) {
       SCOPED_TRACE(one.name);
       const auto [tensor, image] = calibration::run_box<Emulated>(emulated_backend(), one, true);
-      auto expected = calibration::bytes_of(tensor.size(), 7);  // what was there before
+      auto expected = calibration::tensor_bytes(one.map, tensor.size());  // what was there before
       const auto& box = one.map.box;
       const std::size_t size = size_of(one.map.dtype);
       std::size_t row = 0;

@@ -111,12 +111,18 @@ struct BoxCase {
 inline std::vector<BoxCase> tiled_cases() {
   using Swizzle = TensorMap::Swizzle;
   const auto map = [](auto... arguments) { return tiled_tensor_map(arguments...); };
+  const auto tf32 = [&](auto... arguments) {
+    TensorMap rounding = map(arguments...);
+    rounding.tf32 = true;
+    return rounding;
+  };
   using Sizes = std::initializer_list<std::int64_t>;
   using Box = std::initializer_list<int>;
   return {
       {"inside", map(DType::bf16, nullptr, Sizes{64, 20}, Sizes{64}, Box{16, 8}, Swizzle::none), {8, 3}, {}},
       {"past both ends", map(DType::bf16, nullptr, Sizes{40, 20}, Sizes{48}, Box{64, 16}, Swizzle::swizzle128), {24, 12}, {}},
       {"negative", map(DType::fp32, nullptr, Sizes{36, 9}, Sizes{36}, Box{32, 9}, Swizzle::swizzle128), {-4, -3}, {}},
+      {"rounded to tf32", tf32(DType::fp32, nullptr, Sizes{36, 9}, Sizes{36}, Box{32, 9}, Swizzle::swizzle128), {8, -1}, {}},
       {"outside", map(DType::fp32, nullptr, Sizes{36, 9}, Sizes{36}, Box{32, 4}, Swizzle::swizzle128), {0, 9}, {}},
       {"bytes", map(DType::uint8, nullptr, Sizes{200, 9}, Sizes{208}, Box{128, 10}, Swizzle::swizzle128), {100, -1}, {}},
       {"rank 3", map(DType::fp16, nullptr, Sizes{72, 5, 4}, Sizes{72, 72 * 5}, Box{64, 3, 3}, Swizzle::swizzle128), {16, -1, 2}, {}},
@@ -176,11 +182,21 @@ inline std::vector<Im2colCase> im2col_cases() {
   return cases;
 }
 
+/// What a tensor holds: bytes, or for a map that rounds floats between 0.5 and 2, every fourth of them halfway between two of tf32.
+inline std::vector<std::uint8_t> tensor_bytes(const TensorMap& map, std::size_t count) {
+  auto bytes = bytes_of(count, 7);
+  for (std::size_t i = 0; map.tf32 && i < count; i += 4) {
+    bytes[i + 3] = 0x3f;
+    if (i % 16 == 0) bytes[i] = 0, bytes[i + 1] = static_cast<std::uint8_t>((bytes[i + 1] & 0xe0) | 0x10);
+  }
+  return bytes;
+}
+
 /// Loads (or stores) the box; the tensor's bytes and those of shared memory.
 template <class World>
 std::pair<std::vector<std::uint8_t>, std::vector<std::uint8_t>> run_box(DeviceBackend& backend, const BoxCase& one, bool store) {
   const auto last = static_cast<std::size_t>(one.map.rank - 1);
-  const Buffer<std::uint8_t> tensor(backend, bytes_of(static_cast<std::size_t>(one.map.strides[last] * one.map.sizes[last]), 7));
+  const Buffer<std::uint8_t> tensor(backend, tensor_bytes(one.map, static_cast<std::size_t>(one.map.strides[last] * one.map.sizes[last])));
   const Buffer<std::uint8_t> image(backend, bytes_of(one.map.bytes(), 8));
   TensorMap map = one.map;
   map.base = tensor.data();
