@@ -43,11 +43,41 @@ inline Conv2dAxis conv2d_gradient_axis(const Conv2dProblem& d, std::size_t axis,
       i32(pixels), i32(taps), i32(tap), i32(step), i32((taps - 1) * between), i32(-between), i32(lower), i32(lower + pixels - source), 1};
 }
 
+/// TMA pads with zeros, so periodic axes are written out into the workspace: the problem over such copies of x (input gradient: of dy,
+/// whose pixels must be as many as x's, at stride 1). Equal to the problem where no padding is periodic.
+inline Conv2dProblem conv2d_unrolled(Conv2dPass pass, Conv2dProblem d) {
+  for (std::size_t axis = 0; axis < 2; ++axis) {
+    const std::int64_t padding = d.padding[2 * axis] + d.padding[2 * axis + 1];
+    if (d.padding_mode[axis] != PaddingMode::periodic || padding == 0) continue;
+    d.padding_mode[axis] = PaddingMode::zeros;
+    if (pass == Conv2dPass::input_gradient) {
+      (axis == 0 ? d.p : d.q) += padding;
+      d.padding[2 * axis] = padding, d.padding[2 * axis + 1] = 0;
+    } else {
+      (axis == 0 ? d.h : d.w) += padding;
+      d.padding[2 * axis] = d.padding[2 * axis + 1] = 0;
+    }
+  }
+  return d;
+}
+
+/// What the parts of a split filter gradient take of the workspace, and after them a copy of an image of that many channels.
+inline std::size_t conv2d_partial_bytes(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {
+  if (pass != Conv2dPass::filter_gradient || plan.splits == 1) return 0;
+  return (sizeof(float) * static_cast<std::size_t>(plan.splits * d.k * d.r * d.s * d.c) + 255) / 256 * 256;
+}
+inline std::size_t conv2d_unrolled_bytes(Conv2dPass pass, const Conv2dProblem& d, std::int64_t channels) {
+  const Conv2dProblem wide = conv2d_unrolled(pass, d);
+  if (wide == d) return 0;
+  const std::int64_t pixels = d.n * (pass == Conv2dPass::input_gradient ? wide.p * wide.q : wide.h * wide.w);
+  return (static_cast<std::size_t>(pixels * channels) * size_of(d.dtype) + 255) / 256 * 256;
+}
+
 /// Residues by the stride that the input gradient takes at most.
 inline constexpr int kConv2dMostPhases = 4;
 
-/// Whether these kernels take the problem: 16-bit data (forward: also tf32), one group, zero padding, channels in whole 16-byte units and
-/// not too few, windows within TMA's limits. Pure.
+/// Whether these kernels take the problem: 16-bit data (forward: also tf32), one group, channels in whole 16-byte units and not too few,
+/// windows within TMA's limits; periodic padding in the input gradient only where dx and dy have one size. Pure.
 bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& problem);
 /// Tile and split count by a model of loads, products and stores; pure. The problem must be supported.
 Conv2dPlan conv2d_wgmma_plan(Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile);
@@ -55,6 +85,13 @@ Conv2dPlan conv2d_wgmma_plan(Conv2dPass pass, const Conv2dProblem& problem, cons
 std::vector<Conv2dPlan> conv2d_wgmma_candidates(Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile);
 /// Whether there is a kernel for a plan of this path.
 bool conv2d_wgmma_is_supported(Conv2dPass pass, const Conv2dProblem& problem, const Conv2dPlan& plan);
+
+/// Scratch of a plan of this path: partial sums, then copies with periods.
+inline std::size_t conv2d_wgmma_workspace_bytes(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {
+  const std::size_t partial = conv2d_partial_bytes(pass, d, plan);
+  if (pass == Conv2dPass::input_gradient) return partial + conv2d_unrolled_bytes(pass, d, d.k);
+  return partial + conv2d_unrolled_bytes(pass, d, d.first()) + conv2d_unrolled_bytes(pass, d, d.second);
+}
 
 /// Run args.pass with the tile and splits of args.plan. A split filter gradient leaves its parts in the workspace, [splits][k][r][s][c].
 template <class World>

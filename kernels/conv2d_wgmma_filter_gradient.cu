@@ -1,11 +1,13 @@
 // Convolution on Hopper's tensor cores: the filter gradient.
 #include "kernels/device/conv_wgmma_filter.cuh"
+#include "kernels/device/conv_wgmma_wrap.cuh"
 
 namespace epitaxy {
 using EPITAXY_WORLD::World;
 template <>
 void conv2d_wgmma_filter_gradient<World>(const Conv2dArgs& args, Stream stream) {
-  if (args.problem.dtype == DType::bf16) return EPITAXY_WORLD::launch_wgmma_filter_tile<BFloat16>(args, stream);
-  return EPITAXY_WORLD::launch_wgmma_filter_tile<Half>(args, stream);
+  const Conv2dArgs unrolled = EPITAXY_WORLD::unroll_periods(args, stream);
+  if (args.problem.dtype == DType::bf16) return EPITAXY_WORLD::launch_wgmma_filter_tile<BFloat16>(unrolled, stream);
+  return EPITAXY_WORLD::launch_wgmma_filter_tile<Half>(unrolled, stream);
 }
 }  // namespace epitaxy

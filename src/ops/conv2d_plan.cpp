@@ -156,6 +156,7 @@ std::vector<Conv2dPlan> candidates(Conv2dPass pass, const Conv2dProblem& d, cons
 }
 
 std::size_t conv2d_workspace_bytes(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {
+  if (plan.path == Conv2dPath::wgmma) return conv2d_wgmma_workspace_bytes(pass, d, plan);
   if (pass != Conv2dPass::filter_gradient || plan.splits == 1) return 0;
   return sizeof(float) * static_cast<std::size_t>(plan.splits * d.k * d.r * d.s * d.group_inputs());
 }

@@ -13,6 +13,9 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b;
 /// Channels of one 128-byte line of shared memory, the reduction of one step.
 std::int64_t depth(const Conv2dProblem& d) { return 128 / static_cast<std::int64_t>(size_of(d.dtype)); }
 
+/// Pixels are indexed with 32 bits, tiles beyond the last included.
+constexpr std::int64_t kMostPixels = (std::int64_t{1} << 31) - 1024;
+
 /// TMA's limits of a rank-4 im2col map: corners of 8 bits, offsets of 8 bits, strides up to 8.
 bool within_limits(const Conv2dAxis& a) {
   if (a.pixels == 0 || a.taps == 0) return true;
@@ -86,18 +89,21 @@ void offer_tile(Best& best, const Tile& t, Conv2dPass pass, const Conv2dProblem&
 
 }  // namespace
 
-bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& d) {
-  const bool forward = pass == Conv2dPass::forward;
+bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& problem) {
+  const bool forward = pass == Conv2dPass::forward, gradient = pass == Conv2dPass::input_gradient;
+  const Conv2dProblem d = conv2d_unrolled(pass, problem);
   if (d.groups != 1 || (d.dtype == DType::fp32 && !(d.tf32 && forward))) return false;
-  for (std::size_t axis = 0; axis < 2; ++axis)
-    if (d.padding_mode[axis] == PaddingMode::periodic && d.padding[2 * axis] + d.padding[2 * axis + 1] > 0) return false;
   if (!fits(d.first(), d) || (d.second > 0 && !fits(d.second, d))) return false;
   if (forward ? 2 * d.k < 64 : !fits(d.k, d)) return false;
-  if (pass != Conv2dPass::input_gradient) return within_limits(conv2d_forward_axis(d, 0)) && within_limits(conv2d_forward_axis(d, 1));
+  if (d.n * d.h * d.w >= kMostPixels || d.output_pixels() >= kMostPixels) return false;
+  if (!gradient) return within_limits(conv2d_forward_axis(d, 0)) && within_limits(conv2d_forward_axis(d, 1));
   if (d.stride[0] * d.stride[1] > kConv2dMostPhases) return false;
-  for (std::size_t axis = 0; axis < 2; ++axis)
+  for (std::size_t axis = 0; axis < 2; ++axis) {
+    const bool unrolled = d.padding_mode[axis] != problem.padding_mode[axis];
+    if (unrolled && (d.stride[axis] != 1 || (axis == 0 ? problem.p != problem.h : problem.q != problem.w))) return false;
     for (std::int64_t residue = 0; residue < d.stride[axis]; ++residue)
       if (!within_limits(conv2d_gradient_axis(d, axis, residue))) return false;
+  }
   return true;
 }
 

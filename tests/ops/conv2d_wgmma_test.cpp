@@ -40,6 +40,11 @@ Conv2dOptions two_inputs(Conv2dOptions options, std::int64_t second) {
 std::vector<Conv2dCase> wgmma_cases() {
   Conv2dOptions uneven;
   uneven.stride = {1, 2}, uneven.dilation = {2, 1}, uneven.padding = {0, 3, 2, 1};
+  Conv2dOptions rows;  // as many pixels of y as of x, padding uneven
+  rows.padding = {3, 5, 1, 0};
+  rows.padding_mode[0] = PaddingMode::periodic;
+  Conv2dOptions columns = conv_options(1);
+  columns.padding_mode[1] = PaddingMode::periodic;
   return {
       {"1x1", 1, 9, 15, 64, 72, 1, 1, {}},  // 135 pixels: one tile of 128 and a part; 72 columns
       {"3x3", 2, 9, 8, 64, 64, 3, 3, conv_options(1)},
@@ -52,6 +57,9 @@ std::vector<Conv2dCase> wgmma_cases() {
       {"uneven", 2, 7, 8, 64, 40, 3, 2, uneven},
       {"padding beyond the image", 1, 2, 3, 32, 32, 5, 3, conv_options(4)},
       {"5x5 of small images", 9, 3, 3, 32, 64, 5, 5, conv_options(2)},  // a tile of 14 images
+      {"periodic", 2, 6, 7, 64, 40, 3, 3, conv_options(1, 1, 1, PaddingMode::periodic)},
+      {"rows periodic, more than one period", 1, 3, 7, 40, 64, 9, 2, rows},
+      {"two inputs, columns periodic", 1, 5, 6, 40 + 32, 64, 3, 3, two_inputs(columns, 32)},
       {"two inputs", 1, 6, 6, 40 + 72, 64, 3, 3, two_inputs(conv_options(1), 72)},
   };
 }
@@ -116,6 +124,18 @@ TEST(Conv2dWgmma, IntegersAreExact) {
         const int splits = pass == Conv2dPass::filter_gradient ? 1 + static_cast<int>(next % 2) : 1;
         expect_exact(t, plan_of(kTiles[next++ % kTiles.size()], splits), reference(t));
       }
+}
+
+/// Periods where the input gradient goes to another path: strides, and sizes that differ.
+TEST(Conv2dWgmma, PeriodicWithStride) {
+  Conv2dOptions options = conv_options(2, 2, 1, PaddingMode::periodic);
+  options.padding = {4, 1, 2, 0};
+  const Conv2dCase one{"", 2, 3, 5, 40, 64, 3, 3, options};
+  EXPECT_FALSE(conv2d_wgmma_supports(Conv2dPass::input_gradient, trial(one, Conv2dPass::input_gradient, DType::bf16, {}).problem()));
+  for (const Conv2dPass pass : {Conv2dPass::forward, Conv2dPass::filter_gradient}) {
+    const Trial t = trial(one, pass, DType::bf16, Fill::integers(-2, 2));
+    expect_exact(t, plan_of(Conv2dTile::m128n64, pass == Conv2dPass::forward ? 1 : 2), reference(t));
+  }
 }
 
 TEST(Conv2dWgmma, EveryTile) {
