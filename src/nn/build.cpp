@@ -5,9 +5,11 @@
 #include "epitaxy/ops/add.h"
 #include "epitaxy/ops/batch_norm.h"
 #include "epitaxy/ops/cast.h"
+#include "epitaxy/ops/concat.h"
 #include "epitaxy/ops/convert_image.h"
 #include "epitaxy/ops/dense.h"
 #include "epitaxy/ops/dropout.h"
+#include "epitaxy/ops/rnn.h"
 #include "epitaxy/ops/softmax.h"
 #include "nn/layer_info.h"
 
@@ -116,7 +118,34 @@ class Builder {
     return add_node(dropout(layer.rate, options_.seed, ordinal), {x[0], built_.step})[0];
   }
   ValueId lower(const layers::Add&, const std::vector<ValueId>& x) { return add_node(epitaxy::add(), x)[0]; }
+  ValueId lower(const layers::Concat&, const std::vector<ValueId>& x) { return add_node(concat(), x)[0]; }
   ValueId lower(const layers::Softmax& layer, const std::vector<ValueId>& x) { return add_node(softmax(layer.log), x)[0]; }
+
+  /// One operation, or with dropout between the layers one for each, so that the masks are ours on every device.
+  ValueId lower(const layers::Rnn& layer, const std::vector<ValueId>& from) {
+    const bool drops = options_.training && layer.dropout > 0 && layer.layers > 1;
+    const auto entry = static_cast<std::uint32_t>(entry_ - model_.entries().data());
+    std::vector<ValueId> outputs{from[0]};
+    for (std::int64_t done = 0; done < layer.layers;) {
+      if (done > 0) {
+        const std::uint32_t ordinal = entry | static_cast<std::uint32_t>(done) << 16;  // a mask of its own for every layer
+        outputs[0] = add_node(dropout(layer.dropout, options_.seed, ordinal), {outputs[0], built_.step})[0];
+      }
+      RnnOptions options = rnn_options(layer, drops ? 1 : layer.layers);
+      options.training = options_.training, options.tf32 = options_.precision == Precision::tf32;
+      std::vector<ValueId> inputs{outputs[0]};
+      for (std::size_t i = 0; i < rnn_parameters(options, 1).size(); ++i) inputs.push_back(parameter());
+      outputs = add_node(rnn(options), inputs);
+      done += options.layers;
+    }
+    const Shape y = built_.graph.spec(outputs[0]).shape;
+    switch (layer.pool) {
+      case layers::SequencePool::none: return outputs[0];
+      case layers::SequencePool::last: return add_node(last_state(layer.bidirectional ? 2 : 1), {outputs[1]})[0];
+      case layers::SequencePool::mean: break;
+    }
+    return add_node(global_average_pool(), {add_node(reshape(Shape{y[1], 1, y[2]}), {outputs[0]})[0]})[0];
+  }
 
   const Model& model_;
   const BuildOptions& options_;

@@ -1,6 +1,6 @@
 #include "nn/layer_info.h"
 
-#include "epitaxy/ops/add.h"
+#include "epitaxy/ops/concat.h"
 
 namespace epitaxy {
 
@@ -27,14 +27,17 @@ std::string kind_of(const Layer& layer) {
                  [](const layers::MaxPool2d&) { return "max_pool"; }, [](const layers::AveragePool2d&) { return "average_pool"; },
                  [](const layers::GlobalAveragePool&) { return "global_average_pool"; }, [](const layers::Flatten&) { return "flatten"; },
                  [](const layers::Dropout&) { return "dropout"; }, [](const layers::Add&) { return "add"; },
-                 [](const layers::Softmax&) { return "softmax"; }},
+                 [](const layers::Concat&) { return "concat"; }, [](const layers::Softmax&) { return "softmax"; },
+                 [](const layers::Rnn& l) { return l.mode == RnnMode::lstm  ? "lstm"
+                                                   : l.mode == RnnMode::gru ? "gru"
+                                                                            : "rnn"; }},
       layer);
 }
 
 Shape output_of(const Layer& layer, std::span<const Shape> inputs) {
   const Shape& x = inputs[0];
-  require(inputs.size() == (std::holds_alternative<layers::Add>(layer) ? 2u : 1u), kind_of(layer), ": takes ",
-          std::holds_alternative<layers::Add>(layer) ? 2 : 1, " inputs, got ", inputs.size());
+  const std::size_t wanted = std::holds_alternative<layers::Add>(layer) || std::holds_alternative<layers::Concat>(layer) ? 2 : 1;
+  require(inputs.size() == wanted, kind_of(layer), ": takes ", wanted, " inputs, got ", inputs.size());
   return std::visit(Overloaded{[&](const layers::Conv2d& l) {
                                  require(x.rank() == 3, "conv: input must be [H, W, C], got ", x);
                                  require(l.options.groups >= 1 && x[2] % l.options.groups == 0, "conv: ", l.options.groups,
@@ -60,7 +63,11 @@ Shape output_of(const Layer& layer, std::span<const Shape> inputs) {
                                  require(x == inputs[1], "add: shapes ", x, " and ", inputs[1], " differ");
                                  return x;
                                },
-                               [&](const auto&) { return x; }},
+                               [&](const layers::Concat&) {
+                                 const TensorSpec both[] = {{DType::fp32, x.prepend(1)}, {DType::fp32, inputs[1].prepend(1)}};
+                                 return concat()->outputs(both)[0].shape.tail();
+                               },
+                               [&](const layers::Rnn& l) { return output_of_rnn(l, x); }, [&](const auto&) { return x; }},
                     layer);
 }
 
@@ -85,6 +92,8 @@ std::vector<Parameter> parameters_of(const Layer& layer, const Shape& input, con
   } else if (std::holds_alternative<layers::BatchNorm>(layer)) {
     vector_parameter(".weight", input[-1], Start::ones);
     vector_parameter(".bias", input[-1], Start::zeros);
+  } else if (const auto* rnn = std::get_if<layers::Rnn>(&layer)) {
+    return parameters_of_rnn(*rnn, input, name);
   }
   return result;
 }

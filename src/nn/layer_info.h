@@ -14,4 +14,9 @@ Shape output_of(const Layer& layer, std::span<const Shape> inputs);
 /// The layer's parameters in the order it uses them, names prefixed with `name`.
 std::vector<Parameter> parameters_of(const Layer& layer, const Shape& input, const std::string& name);
 
+/// The operation's options for `count` layers of a recurrent layer.
+RnnOptions rnn_options(const layers::Rnn& layer, std::int64_t count);
+Shape output_of_rnn(const layers::Rnn& layer, const Shape& input);
+std::vector<Parameter> parameters_of_rnn(const layers::Rnn& layer, const Shape& input, const std::string& name);
+
 }  // namespace epitaxy

@@ -13,6 +13,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::array<const char*, 5> kInitializers{"he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "orthogonal"};
+constexpr std::array<const char*, 4> kRnnModes{"rnn_tanh", "rnn_relu", "lstm", "gru"};
+constexpr std::array<const char*, 3> kSequencePools{"none", "last", "mean"};
 constexpr std::array<const char*, 2> kPaddingModes{"zeros", "periodic"};
 
 Json text_of(Initializer initializer) { return kInitializers[static_cast<std::size_t>(initializer)]; }
@@ -55,7 +57,18 @@ Json to_json(const layers::GlobalAveragePool&) { return Json::object(); }
 Json to_json(const layers::Flatten&) { return Json::object(); }
 Json to_json(const layers::Dropout& l) { return {{"rate", l.rate}}; }
 Json to_json(const layers::Add&) { return Json::object(); }
+Json to_json(const layers::Concat&) { return Json::object(); }
 Json to_json(const layers::Softmax& l) { return {{"log", l.log}}; }
+Json to_json(const layers::Rnn& l) {
+  return {{"mode", kRnnModes[static_cast<std::size_t>(l.mode)]},
+          {"hidden", l.hidden},
+          {"layers", l.layers},
+          {"bidirectional", l.bidirectional},
+          {"projection", l.projection},
+          {"bias", l.bias},
+          {"dropout", l.dropout},
+          {"pool", kSequencePools[static_cast<std::size_t>(l.pool)]}};
+}
 
 /// A size that no product of a few overflows by accident: 0..2^31-1.
 std::int64_t size_at(const Json& json) {
@@ -105,7 +118,17 @@ Layer layer_of(const std::string& kind, const Json& json) {
   if (kind == "flatten") return layers::Flatten{};
   if (kind == "dropout") return layers::Dropout{json.at("rate").get<float>()};
   if (kind == "add") return layers::Add{};
+  if (kind == "concat") return layers::Concat{};
   if (kind == "softmax") return layers::Softmax{json.at("log").get<bool>()};
+  if (kind == "rnn" || kind == "lstm" || kind == "gru")
+    return layers::Rnn{.mode = choice<RnnMode>(json.at("mode"), kRnnModes),
+                       .hidden = size_at(json.at("hidden")),
+                       .layers = size_at(json.at("layers")),
+                       .bidirectional = json.at("bidirectional").get<bool>(),
+                       .projection = size_at(json.at("projection")),
+                       .bias = json.at("bias").get<bool>(),
+                       .dropout = json.at("dropout").get<float>(),
+                       .pool = choice<layers::SequencePool>(json.at("pool"), kSequencePools)};
   reject("unknown layer kind '", kind, "'");
 }
 

@@ -60,6 +60,11 @@ Model make_model(const std::string& name, Shape input, std::int64_t outputs, con
   if (name == "resnet50") return resnet50(input, outputs);
   if (name == "vgg") return vgg(input, outputs, options.hidden);
   if (name == "ebsdnet") return ebsdnet(input, outputs);
+  RecurrentOptions sequence;
+  if (!options.hidden.empty()) sequence.hidden = options.hidden;
+  if (name == "rnn") return recurrent(RnnMode::rnn_tanh, input, outputs, sequence);
+  if (name == "lstm") return recurrent(RnnMode::lstm, input, outputs, sequence);
+  if (name == "gru") return recurrent(RnnMode::gru, input, outputs, sequence);
   reject("unknown model '", name, "': one of ", model_list());
 }
 

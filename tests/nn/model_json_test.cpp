@@ -16,6 +16,7 @@ Model everything() {
   const auto skip = model.add(layers::Activate{Activation::leaky_relu, 0.125f}, x);
   x = model.add(conv3x3(6), skip);
   x = model.add(layers::Add{}, {x, skip});
+  x = model.add(layers::Concat{}, {x, skip});
   x = model.add(layers::MaxPool2d{{{3, 3}, {2, 2}, {1, 1, 1, 1}}}, x);
   x = model.add(layers::AveragePool2d{{{2, 2}, {1, 1}, {0, 0, 1, 0}}, true}, x);
   const auto pooled = model.add(layers::GlobalAveragePool{}, x);

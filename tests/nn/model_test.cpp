@@ -105,6 +105,9 @@ TEST(Model, ErrorsNameTheLayerAndShapes) {
   const auto x = model.add(conv3x3(4), 0, "a");
   EXPECT_THROW(model.add(conv3x3(4), 0, "a"), Error);
   EXPECT_THROW(model.add(layers::Add{}, {0, x}), Error);
+  EXPECT_THROW(model.add(layers::Concat{}, x), Error);
+  EXPECT_THROW(model.add(layers::Concat{}, {model.add(layers::MaxPool2d{}, x), x}), Error);
+  EXPECT_EQ(model.shape(model.add(layers::Concat{}, {0, x})), (Shape{8, 8, 7}));
   EXPECT_THROW(make_model("alexnet", {8, 8, 1}, 2), Error);
 }
 

@@ -7,6 +7,7 @@
 #include "epitaxy/ops/activation.h"
 #include "epitaxy/ops/conv2d.h"
 #include "epitaxy/ops/pool2d.h"
+#include "epitaxy/ops/rnn.h"
 
 namespace epitaxy {
 
@@ -55,15 +56,32 @@ struct Flatten {};            // [...] -> [F]
 struct Dropout {
   float rate = 0.5f;
 };
-struct Add {};  // two inputs of one shape
+struct Add {};     // two inputs of one shape
+struct Concat {};  // two inputs [H,W,C1], [H,W,C2] -> [H,W,C1+C2]
 struct Softmax {
   bool log = false;
 };
 
+/// What of a sequence goes on: every step, the last layer's last states, or the mean over the steps.
+enum class SequencePool : std::uint8_t { none, last, mean };
+/// x [T,F] -> [T, D P], or pooled [D P] (D directions; P = projection or hidden); parameters weight_ih_l0, ... as ops/rnn.h lists them, all
+/// drawn uniformly within 1/sqrt(hidden), as PyTorch does.
+struct Rnn {
+  RnnMode mode = RnnMode::lstm;
+  std::int64_t hidden = 64;
+  std::int64_t layers = 1;
+  bool bidirectional = false;
+  std::int64_t projection = 0;  // lstm
+  bool bias = true;
+  float dropout = 0;  // of what one layer hands to the next, in training
+  SequencePool pool = SequencePool::none;
+};
+
 }  // namespace layers
 
-using Layer = std::variant<layers::Conv2d, layers::Dense, layers::BatchNorm, layers::Activate, layers::MaxPool2d, layers::AveragePool2d,
-                           layers::GlobalAveragePool, layers::Flatten, layers::Dropout, layers::Add, layers::Softmax>;
+using Layer =
+    std::variant<layers::Conv2d, layers::Dense, layers::BatchNorm, layers::Activate, layers::MaxPool2d, layers::AveragePool2d,
+                 layers::GlobalAveragePool, layers::Flatten, layers::Dropout, layers::Add, layers::Concat, layers::Softmax, layers::Rnn>;
 
 /// 3x3 convolution, zero padding 1: a common layer in short.
 layers::Conv2d conv3x3(std::int64_t channels, std::int64_t stride = 1, bool bias = true, Activation activation = Activation::none);

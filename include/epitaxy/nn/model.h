@@ -107,11 +107,20 @@ Model vgg(Shape input, std::int64_t outputs, std::vector<std::int64_t> hidden = 
 /// The EBSD network of Jha et al. 2018: convolutions 256-256-512-512-pool-256-256-96-96-pool, dense 8192-2048-outputs. Images from 4 x 4.
 Model ebsdnet(Shape input, std::int64_t outputs);
 
+/// Recurrent layers, the last one pooled, then a dense layer. Sequences are [T, F].
+struct RecurrentOptions {
+  std::vector<std::int64_t> hidden{64};  // of each layer
+  bool bidirectional = false;
+  float dropout = 0;
+  layers::SequencePool pool = layers::SequencePool::last;  // last or mean
+};
+Model recurrent(RnnMode mode, Shape input, std::int64_t outputs, const RecurrentOptions& options = {});
+
 /// What shapes a model chosen by name; a model takes what it knows.
 struct ModelOptions {
-  std::vector<std::int64_t> hidden;  // mlp, vgg: units of the hidden dense layers; empty: the model's own
+  std::vector<std::int64_t> hidden;  // mlp, vgg: units of the hidden dense layers; rnn, lstm, gru: of the layers; empty: the model's own
 };
-std::span<const std::string_view> model_names();
+std::span<const std::string_view> model_names();  // of images and tables; rnn, lstm and gru take sequences
 std::string model_list();  // the names in one line
 /// One of the above by name; rejects an unknown name, listing the known ones.
 Model make_model(const std::string& name, Shape input, std::int64_t outputs, const ModelOptions& options = {});
