@@ -38,14 +38,40 @@ bool can_vectorise(Conv2dPass pass, const Conv2dProblem& d) {
   return pass == Conv2dPass::forward ? inputs : inputs && outputs;
 }
 
-/// The largest tile whose grid still fills the multiprocessors.
+/// One of the tiles: its blocks' warps and shared memory, the blocks that registers allow on a multiprocessor, and how close its products
+/// come to the tensor cores' rate (larger tiles load less for each).
+struct TileKind {
+  Conv2dTile name;
+  std::int64_t rows, columns, shared, blocks;
+  double warps, efficiency;
+};
+constexpr std::array<TileKind, 3> kTileKinds{{{Conv2dTile::m128n128, 128, 128, 64 << 10, 2, 8, 1.0},
+                                              {Conv2dTile::m128n64, 128, 64, 48 << 10, 3, 4, 0.85},
+                                              {Conv2dTile::m64n64, 64, 64, 32 << 10, 4, 4, 0.65}}};
+
+/// Time of a grid in units of one product a multiprocessor: full waves, then what is left. Below eight warps a multiprocessor waits.
+double grid_time(const TileKind& t, const Product& g, const DeviceProfile& profile) {
+  const auto shared = static_cast<std::int64_t>(profile.shared_per_block_optin);
+  const std::int64_t resident = std::clamp<std::int64_t>(shared / t.shared, 1, t.blocks), all = tiles(g, t.name);
+  const auto busy = [&](std::int64_t blocks) {
+    const double count = static_cast<double>(blocks), enough = 8 / t.warps;
+    return count >= enough ? count : (count + enough) / 2;
+  };
+  const std::int64_t wave = resident * profile.multiprocessors, left = divide_up(all % wave, profile.multiprocessors);
+  const double blocks = static_cast<double>(all / wave) * busy(resident) + (left ? busy(left) : 0);
+  return blocks * static_cast<double>(t.rows * t.columns) / t.efficiency;
+}
+
+/// Forward and input gradient: the tile whose grid is done first. Filter gradient, whose splits fill the GPU: the largest that its
+/// matrix fills.
 Conv2dTile choose_tile(const Conv2dPlan& plan, const Product& g, bool filter_gradient, const DeviceProfile& profile) {
   if (!plan.vector) return Conv2dTile::m64n64;
-  const bool fills_128 = filter_gradient || tiles(g, Conv2dTile::m128n128) >= profile.multiprocessors;
-  const bool fills_64 = filter_gradient || tiles(g, Conv2dTile::m128n64) >= profile.multiprocessors;
-  if (plan.path == Conv2dPath::mma && g.rows > 64 && g.columns > 64 && fills_128) return Conv2dTile::m128n128;
-  if (g.rows > 64 && fills_64) return Conv2dTile::m128n64;
-  return Conv2dTile::m64n64;
+  const bool mma = plan.path == Conv2dPath::mma;
+  if (filter_gradient) return g.rows <= 64 ? Conv2dTile::m64n64 : mma && g.columns > 64 ? Conv2dTile::m128n128 : Conv2dTile::m128n64;
+  const TileKind* best = nullptr;
+  for (const TileKind& t : kTileKinds)
+    if ((mma || t.name != Conv2dTile::m128n128) && (!best || grid_time(t, g, profile) < grid_time(*best, g, profile))) best = &t;
+  return best->name;
 }
 
 bool is_depthwise(const Conv2dProblem& d) { return d.groups > 1 && d.groups == d.c && d.groups == d.k; }

@@ -359,6 +359,18 @@ TEST(Conv2d, ChoosesLargeTilesAndSplits) {
   EXPECT_EQ(conv2d_workspace_bytes(Conv2dPass::filter_gradient, problem, plan), 30u * 64 * 576 * 4);
 }
 
+/// A 7x7 image of 512 channels: the largest tile where the batch fills the GPU, the smallest where it does not.
+TEST(Conv2d, TilesFollowTheGrid) {
+  const auto tile = [](std::int64_t batch, const DeviceProfile& profile) {
+    const std::vector<TensorSpec> specs{{DType::bf16, {batch, 7, 7, 512}}, {DType::bf16, {512, 3, 3, 512}}};
+    return choose(Conv2dPass::forward, conv2d_problem(Conv2dPass::forward, conv_options(1), {1, 1}, specs), profile).tile;
+  };
+  for (const DeviceProfile& profile : {kProfile80, kProfile120}) {
+    EXPECT_EQ(tile(64, profile), Conv2dTile::m128n128);
+    EXPECT_EQ(tile(8, profile), Conv2dTile::m64n64);
+  }
+}
+
 TEST(Conv2d, ChoosesKernelsOfItsOwnForTheFirstLayer) {
   const std::vector<TensorSpec> specs{{DType::bf16, {64, 224, 224, 1}}, {DType::bf16, {64, 7, 7, 1}}};
   const Conv2dProblem problem = conv2d_problem(Conv2dPass::forward, conv_options(3, 2), {1, 1}, specs);
