@@ -307,23 +307,6 @@ __global__ void __launch_bounds__(kTileThreads)
   });
 }
 
-/// Pixels of one block of an elementwise pass: up to 16 a thread, fewer where the card would not fill.
-std::int64_t pixels_per_block(std::int64_t pixels, const ChannelLayout& layout, Stream stream) {
-  const std::int64_t wanted = 8 * static_cast<std::int64_t>(stream.profile ? stream.profile->multiprocessors : 132);
-  const std::int64_t passes = pixels * layout.chunks / (wanted * layout.rows);
-  return layout.rows * (passes < 1 ? 1 : passes > 16 ? 16 : passes);
-}
-
-dim3 grid_of(std::int64_t pixels, std::int64_t size, const ChannelLayout& layout) {
-  return dim3(static_cast<unsigned>((pixels + size - 1) / size), layout.chunks);
-}
-
-/// Whether 16-byte accesses are allowed at all of these.
-template <class... Pointers>
-bool all_aligned(const Pointers*... pointers) {
-  return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
-}
-
 }  // namespace
 
 }  // namespace epitaxy::EPITAXY_WORLD

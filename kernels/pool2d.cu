@@ -21,17 +21,6 @@ __device__ __forceinline__ Item item_at(unsigned i, unsigned rows, unsigned colu
   return {n, line - n * rows, pixel - line * columns, static_cast<std::int64_t>(i - pixel * groups) * width};
 }
 
-/// Output windows that cover input position `at`: [first, last).
-struct Range {
-  std::int64_t first, last;
-};
-__device__ __forceinline__ Range covering(std::int64_t at, int pad, int kernel, int stride, std::int64_t outputs) {
-  const unsigned reach = static_cast<unsigned>(at + pad);  // >= 0
-  const unsigned width = static_cast<unsigned>(kernel), step = static_cast<unsigned>(stride);
-  const std::int64_t first = reach < width ? 0 : (reach - width) / step + 1, last = reach / step + 1;
-  return {first, last < outputs ? last : outputs};
-}
-
 __device__ __forceinline__ std::int64_t inside(std::int64_t start, int kernel, std::int64_t size) {
   const std::int64_t first = start < 0 ? 0 : start, last = start + kernel < size ? start + kernel : size;
   return last - first;
@@ -76,7 +65,8 @@ __global__ void __launch_bounds__(kThreads)
   const unsigned i = blockIdx.x * kThreads + threadIdx.x;
   if (i >= count) return;
   const Item o = item_at(i, static_cast<unsigned>(a.h), static_cast<unsigned>(a.w), static_cast<unsigned>(a.c / kWidth), kWidth);
-  const Range rows = covering(o.row, a.pad_top, a.r, a.stride_h, a.p), columns = covering(o.column, a.pad_left, a.s, a.stride_w, a.q);
+  const PoolRange rows = pool_windows(o.row, a.pad_top, a.r, a.stride_h, a.p),
+                  columns = pool_windows(o.column, a.pad_left, a.s, a.stride_w, a.q);
   float sum[kWidth] = {};
   for (std::int64_t p = rows.first; p < rows.last; ++p)
     for (std::int64_t q = columns.first; q < columns.last; ++q) {
@@ -121,7 +111,8 @@ __global__ void __launch_bounds__(kThreads)
   const unsigned i = blockIdx.x * kThreads + threadIdx.x;
   if (i >= count) return;
   const Item o = item_at(i, static_cast<unsigned>(a.h), static_cast<unsigned>(a.w), static_cast<unsigned>(a.c / kWidth), kWidth);
-  const Range rows = covering(o.row, a.pad_top, a.r, a.stride_h, a.p), columns = covering(o.column, a.pad_left, a.s, a.stride_w, a.q);
+  const PoolRange rows = pool_windows(o.row, a.pad_top, a.r, a.stride_h, a.p),
+                  columns = pool_windows(o.column, a.pad_left, a.s, a.stride_w, a.q);
   float sum[kWidth] = {};
   for (std::int64_t p = rows.first; p < rows.last; ++p)
     for (std::int64_t q = columns.first; q < columns.last; ++q) {

@@ -20,6 +20,17 @@ struct PoolShape {
   EPITAXY_HOST_DEVICE std::int64_t column_start(std::int64_t column) const { return column * stride_w - pad_left; }
 };
 
+/// Output windows that cover input position `at`: [first, last).
+struct PoolRange {
+  std::int64_t first, last;
+};
+EPITAXY_HOST_DEVICE inline PoolRange pool_windows(std::int64_t at, int pad, int kernel, int stride, std::int64_t outputs) {
+  const unsigned reach = static_cast<unsigned>(at + pad);  // >= 0
+  const unsigned width = static_cast<unsigned>(kernel), step = static_cast<unsigned>(stride);
+  const std::int64_t first = reach < width ? 0 : (reach - width) / step + 1, last = reach / step + 1;
+  return {first, last < outputs ? last : outputs};
+}
+
 struct Pool2dArgs {
   const void* from;     // x forward, dy backward
   void* to;             // y forward, dx backward

@@ -57,6 +57,23 @@ void with_channel_vector(std::int64_t channels, bool aligned, Work&& work) {
     work.template operator()<1>();
 }
 
+/// Pixels of one block of an elementwise pass: up to 16 a thread, fewer where the card would not fill.
+inline std::int64_t pixels_per_block(std::int64_t pixels, const ChannelLayout& layout, Stream stream) {
+  const std::int64_t wanted = 8 * static_cast<std::int64_t>(stream.profile ? stream.profile->multiprocessors : 132);
+  const std::int64_t passes = pixels * layout.chunks / (wanted * layout.rows);
+  return layout.rows * (passes < 1 ? 1 : passes > 16 ? 16 : passes);
+}
+
+inline dim3 grid_of(std::int64_t pixels, std::int64_t size, const ChannelLayout& layout) {
+  return dim3(static_cast<unsigned>((pixels + size - 1) / size), layout.chunks);
+}
+
+/// Whether 16-byte accesses are allowed at all of these.
+template <class... Pointers>
+inline bool all_aligned(const Pointers*... pointers) {
+  return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
 /// Adds each thread's sums over the block's rows in a fixed tree; row 0 holds the result.
 template <int kSums, int N>
 __device__ __forceinline__ void add_rows(float (&sums)[kSums][N], const ChannelLayout& layout, const ChannelPlace& place) {

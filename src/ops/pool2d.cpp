@@ -1,13 +1,10 @@
 #include "epitaxy/ops/pool2d.h"
 
-#include "kernels/pool2d.h"
 #include "ops/dispatch.h"
+#include "ops/pool2d.h"
 
 namespace epitaxy {
 
-namespace {
-
-/// Options that fit an image of `channels`, as the launchers want them. `image` is x's spec.
 PoolShape pool_shape(const char* operation, const Pool2dOptions& o, const Shape& image) {
   require(image.rank() == 4, operation, ": an image is [N, H, W, C], got ", image);
   const std::int64_t h = image[1] + o.padding[0] + o.padding[1], w = image[2] + o.padding[2] + o.padding[3];
@@ -28,7 +25,7 @@ PoolShape pool_shape(const char* operation, const Pool2dOptions& o, const Shape&
           static_cast<int>(o.padding[2])};
 }
 
-void check_options(const char* operation, const Pool2dOptions& o, bool indexed) {
+void check_pool_options(const char* operation, const Pool2dOptions& o, bool indexed) {
   constexpr std::int64_t kLargest = 1 << 20;
   for (int i = 0; i < 2; ++i) {
     require(o.kernel[i] >= 1 && o.kernel[i] <= kLargest, operation, ": the window must be at least 1x1, got ", o.kernel[0], "x",
@@ -43,12 +40,14 @@ void check_options(const char* operation, const Pool2dOptions& o, bool indexed) 
   require(o.kernel[0] * o.kernel[1] <= most, operation, ": a window has at most ", most, " elements, got ", o.kernel[0], "x", o.kernel[1]);
 }
 
-std::string describe(const Pool2dOptions& o) {
+std::string describe_pool(const Pool2dOptions& o) {
   std::string result = text(o.kernel[0], "x", o.kernel[1], " stride ", o.stride[0], "x", o.stride[1]);
   if (o.padding != std::array<std::int64_t, 4>{})
     result += text(" padding ", o.padding[0], ",", o.padding[1], ",", o.padding[2], ",", o.padding[3]);
   return result;
 }
+
+namespace {
 
 const TensorSpec& require_image(const char* operation, std::span<const TensorSpec> inputs, std::size_t count) {
   require_inputs(operation, inputs.size(), count, count);
@@ -62,10 +61,10 @@ template <bool kMax>
 class Pool2d final : public Operation {
  public:
   Pool2d(const Pool2dOptions& options, bool exclude_padding) : options_(options), exclude_padding_(exclude_padding) {
-    check_options(kName, options, kMax);
+    check_pool_options(kName, options, kMax);
   }
   std::string name() const override { return kName; }
-  std::string details() const override { return describe(options_); }
+  std::string details() const override { return describe_pool(options_); }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     const TensorSpec& x = require_image(kName, inputs, 1);
     const PoolShape a = pool_shape(kName, options_, x.shape);
@@ -115,10 +114,10 @@ class Pool2dGradient final : public Operation {
  public:
   Pool2dGradient(const Pool2dOptions& options, std::int64_t height, std::int64_t width, bool exclude_padding)
       : options_(options), height_(height), width_(width), exclude_padding_(exclude_padding) {
-    check_options(kName, options, kMax);
+    check_pool_options(kName, options, kMax);
   }
   std::string name() const override { return kName; }
-  std::string details() const override { return describe(options_); }
+  std::string details() const override { return describe_pool(options_); }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     const TensorSpec& dy = require_image(kName, inputs, kMax ? 2 : 1);
     const TensorSpec dx{dy.dtype, {dy.shape[0], height_, width_, dy.shape[3]}};
