@@ -1,184 +1,176 @@
 #!/usr/bin/env python3
-"""PyTorch's side of the comparison: the same workload, weights and batches as peer.cpp, one JSON line. torch 1.13 and later.
+"""PyTorch's side of the comparison: the workload of a folder that `epitaxy_peer prepare` has filled, one JSON line. torch 1.13 and later.
 
-  A: crystal CNN, 1x64x64, 7 classes, cross entropy, Adam, batch 64      C: 784-64-64-1, mean squared error, Adam, batch 32
+Same network, initial weights, batches, optimizer and input path: every batch starts in the host's memory (pinned, for a GPU), 16-bit images
+as such, and is converted on the device. TF32 is used where the precision says tf32 (and for bf16), nowhere else. fp64 tells the true losses.
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import resource
 import statistics
-import struct
 import time
 
 import numpy as np
 import torch
-from torch import nn
+from torch.nn import functional as F
 
-BATCH = {"A": 64, "C": 32}
+from torch_network import Network, parameter_groups
 
-
-def read_safetensors(path):
-    raw = pathlib.Path(path).read_bytes()
-    (length,) = struct.unpack("<Q", raw[:8])
-    header = json.loads(raw[8 : 8 + length])
-    arrays = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        first, last = entry["data_offsets"]
-        arrays[name] = np.frombuffer(raw[8 + length + first : 8 + length + last], np.float32).reshape(entry["shape"]).copy()
-    return arrays
+LOSSES = {"softmax_cross_entropy": F.cross_entropy, "mean_squared_error": F.mse_loss}
 
 
-def model_of(workload, dropout):
-    if workload == "C":
-        return nn.Sequential(nn.Linear(784, 64), nn.ReLU(inplace=True), nn.Linear(64, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
-    layers = []
-    for channels_in, channels_out, pool in ((1, 32, False), (32, 32, True), (32, 64, False), (64, 64, True)):
-        layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU(inplace=True)]
-        if pool:
-            layers.append(nn.MaxPool2d(2))
-    layers += [nn.Flatten(), nn.Linear(64 * 16 * 16, 128), nn.ReLU(inplace=True)]
-    if dropout:
-        layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers, nn.Linear(128, 7))
+def batches_of(spec, folder, pinned):
+    dtype = {"fp32": np.float32, "uint16": np.int16}[spec["dtype"]]  # uint16 values below 2^15 are the same bytes as int16
+    inputs = torch.from_numpy(np.fromfile(folder / "inputs.raw", dtype).reshape(-1, spec["batch"], *spec["input"]))
+    classes = spec["loss"] == "softmax_cross_entropy"
+    targets = np.fromfile(folder / "targets.raw", np.int32 if classes else np.float32)
+    targets = torch.from_numpy(targets.reshape(len(inputs), spec["batch"], *([-1] if not classes else []), *(spec["input"][:2] if spec["pixels"] else [])))
+    result = []
+    for x, y in zip(inputs, targets):
+        if x.dim() == 4:
+            x = x.permute(0, 3, 1, 2)  # as it lies: channels last
+        result.append((x.pin_memory(), y.pin_memory()) if pinned else (x, y))
+    return result
 
 
-def load_weights(model, path):
-    """Epitaxy's filters are KRSC and its flattened images HWC; PyTorch's are KCRS and CHW."""
-    arrays = iter(read_safetensors(path).values())
-    pixels = None  # of the image that is flattened
-    for layer in model:
-        if isinstance(layer, nn.MaxPool2d):
-            pixels = 64 // 4
-        if not isinstance(layer, (nn.Conv2d, nn.Linear)):
-            continue
-        weight, bias = next(arrays), next(arrays)
-        if isinstance(layer, nn.Conv2d):
-            weight = weight.transpose(0, 3, 1, 2)
-        elif pixels:
-            weight = weight.reshape(len(weight), pixels, pixels, -1).transpose(0, 3, 1, 2).reshape(len(weight), -1)
-            pixels = None
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
-            layer.bias.copy_(torch.from_numpy(bias))
-
-
-def batches_of(workload, folder, memory_format, device):
-    inputs = np.fromfile(folder / "inputs.raw", np.float32)
-    if workload == "A":
-        inputs = torch.from_numpy(inputs.reshape(-1, BATCH["A"], 1, 64, 64))  # one channel: NHWC and NCHW are the same bytes
-        targets = torch.from_numpy(np.fromfile(folder / "targets.raw", np.int32).astype(np.int64).reshape(-1, BATCH["A"]))
-        return [(x.contiguous(memory_format=memory_format).to(device), y.to(device)) for x, y in zip(inputs, targets)]
-    inputs = torch.from_numpy(inputs.reshape(-1, BATCH["C"], 784))
-    targets = torch.from_numpy(np.fromfile(folder / "targets.raw", np.float32).reshape(-1, BATCH["C"], 1))
-    return [(x.to(device), y.to(device)) for x, y in zip(inputs, targets)]
+def make_optimizer(spec, network, options, cuda):
+    groups = parameter_groups(network, spec.get("weight_decay", 0.0))
+    arguments = {"lr": spec["learning_rate"] * (0.1 if options.losses else 1.0)}
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[spec["optimizer"]]
+    if spec["optimizer"] == "sgd":
+        arguments["momentum"] = spec.get("momentum", 0.0)
+    elif options.graph:
+        arguments["capturable"] = True
+    if cuda:
+        with contextlib.suppress(TypeError, RuntimeError):
+            return kind(groups, fused=True, **arguments)
+    return kind(groups, **arguments, **({"foreach": True} if options.foreach or cuda else {}))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", choices=("A", "C"), required=True)
-    parser.add_argument("--data", type=pathlib.Path, required=True, help="folder of inputs.raw, targets.raw, weights.safetensors")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--precision", choices=("fp64", "fp32", "tf32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--dropout", type=float, default=0.25)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--losses", type=int, default=0, help="print the first losses, without dropout, instead of timing")
+    parser.add_argument("--losses", type=int, default=0, help="print the first losses, without dropout and at a tenth of the learning rate, instead of timing")
     parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--foreach", action="store_true", help="Adam over all arrays at once")
+    parser.add_argument("--foreach", action="store_true", help="CPU: the optimizer over all arrays at once")
     parser.add_argument("--trace", action="store_true", help="forward pass by torch.jit.trace")
-    parser.add_argument("--compile", action="store_true", help="torch.compile (torch 2)")
-    parser.add_argument("--graph", action="store_true", help="the whole step as a CUDA graph")
-    a = parser.parse_args()
+    parser.add_argument("--compile", nargs="?", const="max-autotune", default="", help="torch.compile with this mode (torch 2)")
+    parser.add_argument("--graph", action="store_true", help="the whole step as one CUDA graph")
+    options = parser.parse_args()
 
-    if a.threads:
-        torch.set_num_threads(a.threads)
+    spec = json.loads((options.folder / "spec.json").read_text())
+    if options.threads:
+        torch.set_num_threads(options.threads)
     torch.manual_seed(1)
-    cuda = a.device.startswith("cuda")
-    if cuda:  # strict fp32, as Epitaxy's
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = True
-    memory_format = torch.channels_last if a.channels_last else torch.contiguous_format
-    model = model_of(a.workload, 0 if a.losses else a.dropout)
-    load_weights(model, a.data / "weights.safetensors")
-    model = model.to(a.device, memory_format=memory_format)
-    batches = batches_of(a.workload, a.data, memory_format, a.device)
-    adam = {"foreach": True} if a.foreach else {}
-    if a.graph:
-        adam["capturable"] = True
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, **adam)
-    criterion = nn.functional.cross_entropy if a.workload == "A" else nn.functional.mse_loss
-    forward = model
-    if a.trace:
-        with torch.autocast("cuda" if cuda else "cpu", torch.bfloat16, enabled=a.precision == "bf16", cache_enabled=False):
-            forward = torch.jit.trace(model, batches[0][0], check_trace=False)
-    if a.compile:
-        forward = torch.compile(model)
-    low = a.precision == "bf16"
+    cuda = options.device.startswith("cuda")
     kind = "cuda" if cuda else "cpu"
+    if cuda:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision not in ("fp32", "fp64")
+        torch.backends.cudnn.benchmark = True
+        free_before = torch.cuda.mem_get_info()[0]
+    memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
+    working = torch.float64 if options.precision == "fp64" else torch.float32
+    network = Network(options.folder, dropout=not options.losses).to(options.device, working, memory_format=memory_format).train()
+    batches = batches_of(spec, options.folder, cuda)
+    optimizer = make_optimizer(spec, network, options, cuda)
+    criterion = LOSSES[spec["loss"]]
+    low = options.precision == "bf16"
+
+    def on_device(x, y):
+        return x.to(options.device, non_blocking=True), y.to(options.device, non_blocking=True)
+
+    def converted(x, y):
+        if "mean" in spec:
+            x = (x.to(working) - spec["mean"]) * spec["scale"]
+        if x.dim() == 4:
+            x = x.contiguous(memory_format=memory_format)
+        return x.to(working), (y.long() if y.dtype == torch.int32 else y.to(working))
+
+    forward = network
+    if options.trace:
+        with torch.autocast(kind, torch.bfloat16, enabled=low, cache_enabled=False):
+            forward = torch.jit.trace(network, converted(*on_device(*batches[0]))[0], check_trace=False)
+
+    def loss_of(x, y):
+        x, y = converted(x, y)
+        with torch.autocast(kind, torch.bfloat16, enabled=low):
+            output = forward(x)
+        return criterion(output.to(working), y)
+
+    if options.compile:
+        loss_of = torch.compile(loss_of, mode=options.compile)
 
     def step(x, y):
         optimizer.zero_grad(set_to_none=True)
-        if low:
-            with torch.autocast(kind, torch.bfloat16):
-                loss = criterion(forward(x).float(), y)
-        else:
-            loss = criterion(forward(x), y)
+        loss = loss_of(x, y)
         loss.backward()
         optimizer.step()
         return loss
 
-    run = step
-    if a.graph:
-        x, y = (t.clone() for t in batches[0])
+    def run_step(x, y):
+        if options.compile and hasattr(torch, "compiler"):
+            torch.compiler.cudagraph_mark_step_begin()
+        return step(*on_device(x, y))
+
+    if options.graph:
+        still = on_device(*batches[0])
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                step(x, y)
+                step(*still)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            loss = step(x, y)
+            loss = step(*still)
 
-        def run(new_x, new_y):
-            x.copy_(new_x)
-            y.copy_(new_y)
+        def replay(x, y):
+            still[0].copy_(x, non_blocking=True)
+            still[1].copy_(y, non_blocking=True)
             graph.replay()
             return loss
 
+    run = replay if options.graph else run_step
     count, losses, times = 0, [], []
 
-    def advance():
+    def turn(steps):
+        """Seconds of steps that are queued one behind the other."""
         nonlocal count
-        result = run(*batches[count % len(batches)])
-        count += 1
-        return result
+        begin = time.perf_counter()
+        for _ in range(steps):
+            last = run(*batches[count % len(batches)])
+            count += 1
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - begin, last
 
-    for _ in range(a.losses or a.warmup):
-        loss = advance()
-        if a.losses:
-            losses.append(float(loss.detach()))
-    if not a.losses:
-        begin = last = time.perf_counter()
-        while last - begin < a.seconds or len(times) < 3:
-            advance()
-            if cuda:
-                torch.cuda.synchronize()
-            now = time.perf_counter()
-            times.append(now - last)
-            last = now
-    report = {"workload": a.workload, "precision": a.precision, "torch": torch.__version__, "threads": torch.get_num_threads(),
-              "batch": BATCH[a.workload], "steps": len(times), "losses": losses,
-              "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-    if times:
+    report = {"batch": spec["batch"], "precision": options.precision, "torch": torch.__version__, "threads": torch.get_num_threads(), "losses": losses}
+    if cuda:
+        report.update(cudnn=torch.backends.cudnn.version(), cuda=torch.version.cuda, gpu=torch.cuda.get_device_name())
+    if options.losses:
+        losses.extend(float(turn(1)[1].detach()) for _ in range(options.losses))
+    else:
+        turn(options.warmup)
+        each = turn(2)[0] / 2
+        steps = max(1, min(200, int(0.1 / each))) if cuda else 1
+        begin = time.perf_counter()
+        while time.perf_counter() - begin < options.seconds or len(times) < 3:
+            times.append(turn(steps)[0] / steps)
         times.sort()
         median = statistics.median(times)
-        report.update(step_ms=1e3 * median, p10_ms=1e3 * times[len(times) // 10], p90_ms=1e3 * times[len(times) * 9 // 10],
-                      samples_per_s=BATCH[a.workload] / median)
+        report.update(steps=len(times) * steps, step_ms=1e3 * median, p10_ms=1e3 * times[len(times) // 10], p90_ms=1e3 * times[len(times) * 9 // 10],
+                      samples_per_s=spec["batch"] / median)
+    report["host_peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if cuda:
+        report["device_mib"] = (free_before - torch.cuda.mem_get_info()[0]) / 2**20
+        report["allocated_mib"] = torch.cuda.max_memory_allocated() / 2**20
     print(json.dumps(report))
 
 

@@ -6,6 +6,7 @@
 #include "epitaxy/ops/batch_norm.h"
 #include "epitaxy/ops/cast.h"
 #include "epitaxy/ops/concat.h"
+#include "epitaxy/ops/conv_transpose2d.h"
 #include "epitaxy/ops/convert_image.h"
 #include "epitaxy/ops/dense.h"
 #include "epitaxy/ops/dropout.h"
@@ -76,6 +77,12 @@ class Builder {
     std::vector<ValueId> inputs{x[0], parameter()};
     if (layer.bias) inputs.push_back(parameter());
     return add_node(conv2d(options), inputs)[0];
+  }
+
+  ValueId lower(const layers::ConvTranspose2d& layer, const std::vector<ValueId>& x) {
+    std::vector<ValueId> inputs{x[0], parameter()};
+    if (layer.bias) inputs.push_back(parameter());
+    return add_node(conv_transpose2d({options_.precision == Precision::tf32}), inputs)[0];
   }
 
   ValueId lower(const layers::Dense& layer, const std::vector<ValueId>& x) {

@@ -1,6 +1,7 @@
 #include "nn/layer_info.h"
 
 #include "epitaxy/ops/concat.h"
+#include "epitaxy/ops/conv_transpose2d.h"
 
 namespace epitaxy {
 
@@ -22,9 +23,10 @@ Shape through(const Operation& operation, const Shape& item) {
 
 std::string kind_of(const Layer& layer) {
   return std::visit(
-      Overloaded{[](const layers::Conv2d&) { return "conv"; }, [](const layers::Dense&) { return "dense"; },
-                 [](const layers::BatchNorm&) { return "bn"; }, [](const layers::Activate&) { return "activation"; },
-                 [](const layers::MaxPool2d&) { return "max_pool"; }, [](const layers::AveragePool2d&) { return "average_pool"; },
+      Overloaded{[](const layers::Conv2d&) { return "conv"; }, [](const layers::ConvTranspose2d&) { return "conv_transpose"; },
+                 [](const layers::Dense&) { return "dense"; }, [](const layers::BatchNorm&) { return "bn"; },
+                 [](const layers::Activate&) { return "activation"; }, [](const layers::MaxPool2d&) { return "max_pool"; },
+                 [](const layers::AveragePool2d&) { return "average_pool"; },
                  [](const layers::GlobalAveragePool&) { return "global_average_pool"; }, [](const layers::Flatten&) { return "flatten"; },
                  [](const layers::Dropout&) { return "dropout"; }, [](const layers::Add&) { return "add"; },
                  [](const layers::Concat&) { return "concat"; }, [](const layers::Softmax&) { return "softmax"; },
@@ -38,37 +40,42 @@ Shape output_of(const Layer& layer, std::span<const Shape> inputs) {
   const Shape& x = inputs[0];
   const std::size_t wanted = std::holds_alternative<layers::Add>(layer) || std::holds_alternative<layers::Concat>(layer) ? 2 : 1;
   require(inputs.size() == wanted, kind_of(layer), ": takes ", wanted, " inputs, got ", inputs.size());
-  return std::visit(Overloaded{[&](const layers::Conv2d& l) {
-                                 require(x.rank() == 3, "conv: input must be [H, W, C], got ", x);
-                                 require(l.options.groups >= 1 && x[2] % l.options.groups == 0, "conv: ", l.options.groups,
-                                         " groups do not divide ", x[2], " channels");
-                                 const TensorSpec w{DType::fp32, {l.channels, l.kernel[0], l.kernel[1], x[2] / l.options.groups}};
-                                 return conv2d(l.options)->outputs(std::vector<TensorSpec>{{DType::fp32, x.prepend(1)}, w})[0].shape.tail();
-                               },
-                               [&](const layers::Dense& l) {
-                                 require(x.rank() == 1, "dense: input must be [F], got ", x,
-                                         "; put Flatten or GlobalAveragePool before it");
-                                 require(l.units >= 1, "dense: units must be at least 1, got ", l.units);
-                                 return Shape{l.units};
-                               },
-                               [&](const layers::MaxPool2d& l) { return through(*max_pool2d(l.options), x); },
-                               [&](const layers::AveragePool2d& l) { return through(*average_pool2d(l.options, l.exclude_padding), x); },
-                               [&](const layers::GlobalAveragePool&) { return through(*global_average_pool(), x); },
-                               [&](const layers::Flatten&) { return Shape{x.count()}; },
-                               [&](const layers::Dropout& l) {
-                                 require(l.rate >= 0 && l.rate < 1, "dropout: rate must lie in [0, 1), got ", l.rate);
-                                 return x;
-                               },
-                               [&](const layers::Add&) {
-                                 require(x == inputs[1], "add: shapes ", x, " and ", inputs[1], " differ");
-                                 return x;
-                               },
-                               [&](const layers::Concat&) {
-                                 const TensorSpec both[] = {{DType::fp32, x.prepend(1)}, {DType::fp32, inputs[1].prepend(1)}};
-                                 return concat()->outputs(both)[0].shape.tail();
-                               },
-                               [&](const layers::Rnn& l) { return output_of_rnn(l, x); }, [&](const auto&) { return x; }},
-                    layer);
+  return std::visit(
+      Overloaded{[&](const layers::Conv2d& l) {
+                   require(x.rank() == 3, "conv: input must be [H, W, C], got ", x);
+                   require(l.options.groups >= 1 && x[2] % l.options.groups == 0, "conv: ", l.options.groups, " groups do not divide ",
+                           x[2], " channels");
+                   const TensorSpec w{DType::fp32, {l.channels, l.kernel[0], l.kernel[1], x[2] / l.options.groups}};
+                   return conv2d(l.options)->outputs(std::vector<TensorSpec>{{DType::fp32, x.prepend(1)}, w})[0].shape.tail();
+                 },
+                 [&](const layers::ConvTranspose2d& l) {
+                   require(x.rank() == 3, "conv_transpose: input must be [H, W, C], got ", x);
+                   const TensorSpec w{DType::fp32, {x[2], l.kernel[0], l.kernel[1], l.channels}};
+                   return conv_transpose2d()->outputs(std::vector<TensorSpec>{{DType::fp32, x.prepend(1)}, w})[0].shape.tail();
+                 },
+                 [&](const layers::Dense& l) {
+                   require(x.rank() == 1, "dense: input must be [F], got ", x, "; put Flatten or GlobalAveragePool before it");
+                   require(l.units >= 1, "dense: units must be at least 1, got ", l.units);
+                   return Shape{l.units};
+                 },
+                 [&](const layers::MaxPool2d& l) { return through(*max_pool2d(l.options), x); },
+                 [&](const layers::AveragePool2d& l) { return through(*average_pool2d(l.options, l.exclude_padding), x); },
+                 [&](const layers::GlobalAveragePool&) { return through(*global_average_pool(), x); },
+                 [&](const layers::Flatten&) { return Shape{x.count()}; },
+                 [&](const layers::Dropout& l) {
+                   require(l.rate >= 0 && l.rate < 1, "dropout: rate must lie in [0, 1), got ", l.rate);
+                   return x;
+                 },
+                 [&](const layers::Add&) {
+                   require(x == inputs[1], "add: shapes ", x, " and ", inputs[1], " differ");
+                   return x;
+                 },
+                 [&](const layers::Concat&) {
+                   const TensorSpec both[] = {{DType::fp32, x.prepend(1)}, {DType::fp32, inputs[1].prepend(1)}};
+                   return concat()->outputs(both)[0].shape.tail();
+                 },
+                 [&](const layers::Rnn& l) { return output_of_rnn(l, x); }, [&](const auto&) { return x; }},
+      layer);
 }
 
 std::vector<Parameter> parameters_of(const Layer& layer, const Shape& input, const std::string& name) {
@@ -86,6 +93,14 @@ std::vector<Parameter> parameters_of(const Layer& layer, const Shape& input, con
                       area * per_group,
                       area * conv->channels / conv->options.groups});
     if (conv->bias) vector_parameter(".bias", conv->channels, Start::zeros);
+  } else if (const auto* up = std::get_if<layers::ConvTranspose2d>(&layer)) {  // every output pixel has one input pixel
+    result.push_back({name + ".weight",
+                      {input[2], up->kernel[0], up->kernel[1], up->channels},
+                      Start::drawn,
+                      up->initializer,
+                      input[2],
+                      up->kernel[0] * up->kernel[1] * up->channels});
+    if (up->bias) vector_parameter(".bias", up->channels, Start::zeros);
   } else if (const auto* dense = std::get_if<layers::Dense>(&layer)) {
     result.push_back({name + ".weight", {dense->units, input[0]}, Start::drawn, dense->initializer, input[0], dense->units});
     if (dense->bias) vector_parameter(".bias", dense->units, Start::zeros);

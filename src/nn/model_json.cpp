@@ -41,6 +41,9 @@ Json to_json(const layers::Conv2d& l) {
           {"bias", l.bias},
           {"initializer", text_of(l.initializer)}};
 }
+Json to_json(const layers::ConvTranspose2d& l) {
+  return {{"channels", l.channels}, {"kernel", l.kernel}, {"bias", l.bias}, {"initializer", text_of(l.initializer)}};
+}
 Json to_json(const layers::Dense& l) {
   return {{"units", l.units}, {"activation", std::string(name(l.activation))}, {"bias", l.bias}, {"initializer", text_of(l.initializer)}};
 }
@@ -106,6 +109,9 @@ Layer layer_of(const std::string& kind, const Json& json) {
     l.options.activation = parse_activation(json.at("activation").get<std::string>());
     return l;
   }
+  if (kind == "conv_transpose")
+    return layers::ConvTranspose2d{size_at(json.at("channels")), sizes_at<2>(json.at("kernel")), json.at("bias").get<bool>(),
+                                   choice<Initializer>(json.at("initializer"), kInitializers)};
   if (kind == "dense")
     return layers::Dense{size_at(json.at("units")), parse_activation(json.at("activation").get<std::string>()), json.at("bias").get<bool>(),
                          choice<Initializer>(json.at("initializer"), kInitializers)};

@@ -42,7 +42,8 @@ Model crystalnet(Shape input, std::int64_t outputs) {
 }
 
 std::span<const std::string_view> model_names() {
-  static constexpr std::array<std::string_view, 7> kNames{"mlp", "crystalnet", "resnet18", "resnet34", "resnet50", "vgg", "ebsdnet"};
+  static constexpr std::array<std::string_view, 8> kNames{"mlp",      "crystalnet", "resnet18", "resnet34",
+                                                          "resnet50", "vgg",        "ebsdnet",  "unet"};
   return kNames;
 }
 
@@ -65,6 +66,7 @@ Model make_model(const std::string& name, Shape input, std::int64_t outputs, con
   if (name == "rnn") return recurrent(RnnMode::rnn_tanh, input, outputs, sequence);
   if (name == "lstm") return recurrent(RnnMode::lstm, input, outputs, sequence);
   if (name == "gru") return recurrent(RnnMode::gru, input, outputs, sequence);
+  if (name == "unet") return unet(input, outputs, options.width);
   reject("unknown model '", name, "': one of ", model_list());
 }
 

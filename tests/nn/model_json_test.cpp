@@ -18,6 +18,7 @@ Model everything() {
   x = model.add(layers::Add{}, {x, skip});
   x = model.add(layers::Concat{}, {x, skip});
   x = model.add(layers::MaxPool2d{{{3, 3}, {2, 2}, {1, 1, 1, 1}}}, x);
+  x = model.add(layers::ConvTranspose2d{5, {2, 3}, false, Initializer::glorot_normal}, x);
   x = model.add(layers::AveragePool2d{{{2, 2}, {1, 1}, {0, 0, 1, 0}}, true}, x);
   const auto pooled = model.add(layers::GlobalAveragePool{}, x);
   x = model.add(layers::Flatten{}, pooled, "flat");
@@ -29,7 +30,7 @@ Model everything() {
 
 TEST(ModelJson, RoundTripKeepsEveryLayer) {
   for (const Model& model : {everything(), mlp({13}, 2), crystalnet({28, 28, 1}, 4), resnet18({64, 64, 1}, 3), resnet50({64, 64, 1}, 3),
-                             vgg({300, 32, 1}, 4), ebsdnet({12, 12, 1}, 3)}) {
+                             vgg({300, 32, 1}, 4), ebsdnet({12, 12, 1}, 3), unet({32, 16, 1}, 2, 8)}) {
     const std::string text = model.to_json();
     const Model back = Model::from_json(text);
     EXPECT_EQ(back.to_json(), text);

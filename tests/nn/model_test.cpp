@@ -68,6 +68,32 @@ TEST(Model, EbsdnetIsThatOfThePaper) {
   EXPECT_EQ(ebsdnet({64, 48, 1}, 3).output_shape(), Shape{3});
 }
 
+TEST(Model, UnetHasTheSizeOfTheClassicOne) {
+  // Two 3x3 convolutions and normalisations a level, 64 to 1024 channels, 2x2 transposed convolutions with bias, 1x1 head.
+  const auto twice = [](std::int64_t from, std::int64_t to) { return 9 * from * to + 9 * to * to + 4 * to; };
+  std::int64_t count = twice(1, 64) + 65 * 2;
+  for (std::int64_t c = 64; c < 1024; c *= 2) count += twice(c, 2 * c) + (4 * 2 * c * c + c) + twice(2 * c, c);
+  EXPECT_EQ(count, 31037698 - 2 * 9 * 64);  // milesial/Pytorch-UNet: 31,037,698 for 3 channels and 2 classes
+  const Model model = unet({512, 256, 1}, 2);
+  EXPECT_EQ(model.parameter_count(), count);
+  EXPECT_EQ(model.output_shape(), (Shape{512, 256, 2}));
+}
+
+TEST(Model, UnetTakesTheDepthFromTheImage) {
+  const auto levels = [](std::int64_t h, std::int64_t w) {
+    const Model model = unet({h, w, 1}, 3, 4);
+    EXPECT_EQ(model.output_shape(), (Shape{h, w, 3}));
+    std::int64_t count = 0;
+    for (const auto& entry : model.entries()) count += std::holds_alternative<layers::ConvTranspose2d>(entry.layer);
+    return count;
+  };
+  EXPECT_EQ(levels(2048, 1024), 4);
+  EXPECT_EQ(levels(64, 64), 4);
+  EXPECT_EQ(levels(100, 60), 2);
+  EXPECT_EQ(levels(8, 8), 1);
+  EXPECT_THROW(unet({61, 60, 1}, 2), Error);
+}
+
 TEST(Model, TooSmallAnImageIsOneErrorWithARemedy) {
   for (const std::string_view name : model_names()) {
     if (name == "mlp") continue;

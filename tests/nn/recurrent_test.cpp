@@ -13,8 +13,8 @@ using layers::SequencePool;
 
 std::vector<std::string> nodes_of(const Model& model, bool training, Precision precision = Precision::fp32) {
   std::vector<std::string> names;
-  for (const Node& node : build(model, {.batch = 3, .precision = precision, .training = training, .normalise = false}).graph.nodes())
-    names.push_back(node.operation->name());
+  const BuiltModel built = build(model, {.batch = 3, .precision = precision, .training = training, .normalise = false});
+  for (const Node& node : built.graph.nodes()) names.push_back(node.operation->name());
   return names;
 }
 

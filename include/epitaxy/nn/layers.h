@@ -25,6 +25,14 @@ struct Conv2d {
   Initializer initializer = Initializer::he_normal;
 };
 
+/// x [H,W,C] -> [H*R,W*S,channels], kernel = stride = {R,S}; parameters weight [C,R,S,channels], bias [channels].
+struct ConvTranspose2d {
+  std::int64_t channels;
+  std::array<std::int64_t, 2> kernel{2, 2};
+  bool bias = true;
+  Initializer initializer = Initializer::he_normal;
+};
+
 /// x [F] -> [units]; parameters weight [units,F], bias [units].
 struct Dense {
   std::int64_t units;
@@ -79,9 +87,9 @@ struct Rnn {
 
 }  // namespace layers
 
-using Layer =
-    std::variant<layers::Conv2d, layers::Dense, layers::BatchNorm, layers::Activate, layers::MaxPool2d, layers::AveragePool2d,
-                 layers::GlobalAveragePool, layers::Flatten, layers::Dropout, layers::Add, layers::Concat, layers::Softmax, layers::Rnn>;
+using Layer = std::variant<layers::Conv2d, layers::ConvTranspose2d, layers::Dense, layers::BatchNorm, layers::Activate, layers::MaxPool2d,
+                           layers::AveragePool2d, layers::GlobalAveragePool, layers::Flatten, layers::Dropout, layers::Add, layers::Concat,
+                           layers::Softmax, layers::Rnn>;
 
 /// 3x3 convolution, zero padding 1: a common layer in short.
 layers::Conv2d conv3x3(std::int64_t channels, std::int64_t stride = 1, bool bias = true, Activation activation = Activation::none);

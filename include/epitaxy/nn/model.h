@@ -115,13 +115,18 @@ struct RecurrentOptions {
   layers::SequencePool pool = layers::SequencePool::last;  // last or mean
 };
 Model recurrent(RnnMode mode, Shape input, std::int64_t outputs, const RecurrentOptions& options = {});
+/// U-Net (Ronneberger et al. 2015) with padding and batch normalisation: [H, W, C] -> [H, W, outputs], a class or value for every pixel.
+/// The image is halved up to four times, as long as both sides are even and stay at 4 pixels or more; channels are `width`, doubled at each
+/// halving. Images from 8 x 8, sides even.
+Model unet(Shape input, std::int64_t outputs, std::int64_t width = 64);
 
 /// What shapes a model chosen by name; a model takes what it knows.
 struct ModelOptions {
   std::vector<std::int64_t> hidden;  // mlp, vgg: units of the hidden dense layers; rnn, lstm, gru: of the layers; empty: the model's own
+  std::int64_t width = 64;           // unet: channels of the first level
 };
 std::span<const std::string_view> model_names();  // of images and tables; rnn, lstm and gru take sequences
-std::string model_list();  // the names in one line
+std::string model_list();                         // the names in one line
 /// One of the above by name; rejects an unknown name, listing the known ones.
 Model make_model(const std::string& name, Shape input, std::int64_t outputs, const ModelOptions& options = {});
 

@@ -55,4 +55,9 @@ struct RnnGradients {
 /// the forward pass in double and never reads the reserve.
 OperationPtr rnn_gradient(const RnnOptions& options, const RnnGradients& given);
 
+/// (h_n [L D,N,P]) -> [N, D P]: the last layer's states, directions side by side.
+OperationPtr last_state(std::int64_t directions);
+/// dy [N, D P] -> dh_n [L D,N,P], zero below the last layer.
+OperationPtr last_state_gradient(std::int64_t layers, std::int64_t directions);
+
 }  // namespace epitaxy
