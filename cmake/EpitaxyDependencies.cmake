@@ -51,7 +51,10 @@ foreach(entry "PNG PNG::PNG" "JPEG JPEG::JPEG" "TIFF TIFF::TIFF" "ZLIB ZLIB::ZLI
   epitaxy_dependency(images ${library} LINKS ${links})
 endforeach()
 
-if(EPITAXY_EMULATOR)
+if(EPITAXY_EMULATOR AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")  # where fibers are switched by hand
+  add_library(epitaxy_boost_context INTERFACE)
+  add_library(epitaxy::boost_context ALIAS epitaxy_boost_context)
+elseif(EPITAXY_EMULATOR)
   find_library(EPITAXY_BOOST_CONTEXT NAMES libboost_context.a boost_context)
   find_path(EPITAXY_BOOST_INCLUDE boost/context/detail/fcontext.hpp)
   if(NOT EPITAXY_BOOST_CONTEXT OR NOT EPITAXY_BOOST_INCLUDE)

@@ -1,7 +1,6 @@
-// A stack that emulated threads run on, switched by Boost.Context and announced to the sanitizers.
+// A stack that emulated threads run on, announced to the sanitizers. Switched by hand on x86-64, elsewhere by Boost.Context.
 #pragma once
 
-#include <boost/context/detail/fcontext.hpp>
 #include <cstddef>
 
 #include "emulator/sanitizers.h"
@@ -30,10 +29,11 @@ class Fiber {
 
  private:
   void prepare();
-  static void start(boost::context::detail::transfer_t transfer);
-  void landed(boost::context::detail::transfer_t transfer);
+  static void start();
+  static void leave(Fiber& from, Fiber& to);
+  void landed();
 
-  boost::context::detail::fcontext_t context_ = nullptr;
+  void* context_ = nullptr;  // where it was suspended
   Body body_ = nullptr;
   char* mapping_ = nullptr;
   const void* stack_bottom_ = nullptr;
@@ -41,20 +41,33 @@ class Fiber {
   std::size_t offset_ = 0;
   void* fake_stack_ = nullptr;  // ASan's
   void* tsan_ = nullptr;
-  static Fiber* starting_;
+  static Fiber* left_;     // by the latest switch
+  static Fiber* entered_;  // by it
 };
 
 /// TSan: a release by one fiber happens before a later acquire by another. Nothing in other builds.
+#if EPITAXY_TSAN
 void tsan_release(void* sync);
 void tsan_acquire(void* sync);
 void tsan_read(const void* address, std::size_t bytes);
 void tsan_write(void* address, std::size_t bytes);
+#else
+inline void tsan_release(void*) {}
+inline void tsan_acquire(void*) {}
+inline void tsan_read(const void*, std::size_t) {}
+inline void tsan_write(void*, std::size_t) {}
+#endif
 
 /// TSan ignores what this code does while it lives: memory functions are seen by TSan even in code it does not instrument.
 class Muted {
  public:
+#if EPITAXY_TSAN
   Muted();
   ~Muted();
+#else
+  Muted() {}  // not defaulted: an object of it is never unused
+  ~Muted() {}
+#endif
   Muted(const Muted&) = delete;
   Muted& operator=(const Muted&) = delete;
 };
