@@ -14,6 +14,8 @@ namespace {
 
 template <class T>
 class Backward {
+  using E = Operand<T>;
+
  public:
   Backward(const RnnLayout& layout, const RnnGradientArgs& args, std::byte* workspace)
       : l_(layout), p_(layout.problem), args_(args), workspace_(workspace), order_(sort_sequences(layout, args.lengths, workspace)) {}
@@ -47,6 +49,7 @@ class Backward {
 
  private:
   float* floats(std::size_t offset) const { return reinterpret_cast<float*>(workspace_ + offset); }
+  E* operands(std::size_t offset) const { return reinterpret_cast<E*>(workspace_ + offset); }
   float* dh_row(std::int64_t position) const { return floats(l_.h) + position * l_.output_stride; }
   float* dc_row(std::int64_t position) const { return floats(l_.c) + position * l_.hidden_stride; }
   bool is_gru() const { return p_.options.mode == RnnMode::gru; }
@@ -71,9 +74,9 @@ class Backward {
     const auto index = rnn_parameter_index(p_, layer_, direction_);
     const std::int64_t I = p_.input_of(layer_), P = p_.output(), H = p_.hidden(), gates = p_.gates() * H;
     const auto weights = [&](int at) { return static_cast<const T*>(args_.parameters[at]); };
-    if (dx_) pack_panels(weights(index.weight_ih), I, 1, gates, I, floats(l_.packed_ih));
-    pack_panels(weights(index.weight_hh), P, 1, gates, P, floats(l_.packed_hh));
-    if (is_projected()) pack_panels(weights(index.weight_hr), H, 1, P, H, floats(l_.packed_hr));
+    if (dx_) pack_panels(weights(index.weight_ih), I, 1, gates, I, operands(l_.packed_ih));
+    pack_panels(weights(index.weight_hh), P, 1, gates, P, operands(l_.packed_hh));
+    if (is_projected()) pack_panels(weights(index.weight_hr), H, 1, P, H, operands(l_.packed_hr));
   }
 
   void load_states() const {
@@ -104,14 +107,14 @@ class Backward {
     for (std::int64_t last = order_.longest; last > 0; last -= l_.chunk_steps) {
       const std::int64_t first = std::max<std::int64_t>(0, last - l_.chunk_steps);
       std::int64_t rows = 0;
-      for (std::int64_t s = first; s < last; ++s) rows += order_.active[s];
+      for (std::int64_t s = first; s < last; ++s) rows += rows_at(s);
       parallel_parts(l_.threads, [&](int thread) {
         std::byte* const scratch = workspace_ + l_.scratch + static_cast<std::size_t>(thread) * l_.scratch_bytes;
         for (std::int64_t group = thread; group < l_.groups; group += l_.threads) {
           std::int64_t base = rows;
           for (std::int64_t s = last - 1; s >= first; --s) {
-            base -= order_.active[s];
-            step(group, s, base, reinterpret_cast<float*>(scratch + l_.scratch_u));
+            base -= rows_at(s);
+            step(group, s, base, scratch);
           }
         }
       });
@@ -121,53 +124,76 @@ class Backward {
     store_states();
   }
 
+  /// Rows of a chunk that step s takes.
+  std::int64_t rows_at(std::int64_t s) const { return round_up(order_.active[s], kPair<E>); }
+
   /// One step back of one group; its rows in the chunk start at `base`.
-  void step(std::int64_t group, std::int64_t s, std::int64_t base, float* du) const {
-    const std::int64_t I = p_.input_of(layer_), P = p_.output(), H = p_.hidden(), gates = p_.gates() * H;
-    constexpr RowProduct kNone{nullptr, 0, nullptr, 0};
+  void step(std::int64_t group, std::int64_t s, std::int64_t base, std::byte* scratch) const {
+    const std::int64_t I = p_.input_of(layer_), P = p_.output(), H = p_.hidden(), gates = p_.gates() * H, columns = l_.gate_columns();
+    float* const du = reinterpret_cast<float*>(scratch + l_.scratch_u);
+    E* const operand = reinterpret_cast<E*>(scratch + l_.scratch_rows);
+    const auto du_row = [&](std::int64_t own) { return du + own * l_.hidden_stride; };
+    // Gradients of the pre-activations in fp32, and as an operand: fp32 ones are written where the outer products want them.
+    E* const chunk = operands(l_.chunk_gates) + base * l_.gate_stride;
+    const auto da_row = [&]([[maybe_unused]] std::int64_t position, [[maybe_unused]] std::int64_t own) {
+      if constexpr (kPair<E> == 1)
+        return chunk + position * l_.gate_stride;
+      else
+        return reinterpret_cast<float*>(scratch + l_.scratch_gates) + own * l_.gate_stride;
+    };
+    const auto gate_rows = [&]([[maybe_unused]] std::int64_t position, [[maybe_unused]] std::int64_t own) -> const E* {
+      return kPair<E> == 1 ? chunk + position * l_.gate_stride : operand + own * l_.gate_stride;
+    };
+    constexpr RowProduct<E> kNone;
     const auto each_block = [&](auto&& work) {
       for (std::int64_t i = 0; i < l_.group_blocks; ++i) {
         const std::int64_t block = group + i * l_.groups, rows = order_.rows_of(block, s);
-        if (rows > 0) work(kRowTiles[static_cast<std::size_t>(rows - 1)], rows, block * kTileRows, i * kTileRows);
+        if (rows > 0) work(row_tile_of<E>(rows), rows, block * kTileRows, i * kTileRows);
       }
     };
-    float *da = floats(l_.chunk_gates) + base * l_.gate_stride, *x = floats(l_.chunk_x) + base * l_.input_stride;
-    float *h = floats(l_.chunk_h) + base * l_.output_stride, *dh = floats(l_.chunk_dh) + base * l_.output_stride;
-    float* u = floats(l_.chunk_u) + base * l_.hidden_stride;
-    each_block([&](RowTile, std::int64_t rows, std::int64_t position, std::int64_t) {
-      for (std::int64_t r = position; r < position + rows; ++r) {
-        gather(r, s, x + r * l_.input_stride, h + r * l_.output_stride);
-        if (!is_projected()) continue;
-        std::memcpy(dh + r * l_.output_stride, dh_row(r), static_cast<std::size_t>(P) * sizeof(float));
-        rnn_cells::lstm_unprojected(saved_at(s, r), u + r * l_.hidden_stride, H);
+    each_block([&](RowTile<E>, std::int64_t rows, std::int64_t position, std::int64_t own) {
+      const std::int64_t row = base + position;
+      put_rows(operands(l_.chunk_x), l_.input_stride, row, rows, I, [&](std::int64_t r) { return input_ + row_of(position + r, s) * I; });
+      put_rows(operands(l_.chunk_h), l_.output_stride, row, rows, P, [&](std::int64_t r) { return h_before(position + r, s); });
+      for (std::int64_t r = 0; r < rows; ++r) add_dy(position + r, s);
+      if (!is_projected()) return;
+      put_rows(operands(l_.chunk_dh), l_.output_stride, row, rows, P, [&](std::int64_t r) { return dh_row(position + r); });
+      for (std::int64_t r = 0; r < rows; ++r) {
+        rnn_cells::lstm_unprojected(saved_at(s, position + r), du_row(own + r), H);
+        put_row(operand + (own + r) * l_.output_stride, dh_row(position + r), P);
       }
+      put_rows(operands(l_.chunk_u), l_.hidden_stride, row, rows, H, [&](std::int64_t r) { return du_row(own + r); });
     });
     for (std::int64_t n = 0; is_projected() && n < H; n += kPanel)
-      each_block([&](RowTile tile, std::int64_t, std::int64_t position, std::int64_t own) {
-        tile({dh_row(position), l_.output_stride, floats(l_.packed_hr) + n * P, P}, kNone, floats(l_.zeros), 0,
-             du + own * l_.hidden_stride + n, l_.hidden_stride);
+      each_block([&](RowTile<E> tile, std::int64_t, std::int64_t, std::int64_t own) {
+        tile({operand + own * l_.output_stride, l_.output_stride, panel_at(operands(l_.packed_hr), n, P), P}, kNone, floats(l_.zeros), 0,
+             du_row(own) + n, l_.hidden_stride);
       });
-    each_block([&](RowTile, std::int64_t rows, std::int64_t position, std::int64_t own) {
-      for (std::int64_t r = 0; r < rows; ++r)
-        cell(position + r, s, is_projected() ? du + (own + r) * l_.hidden_stride : dh_row(position + r),
-             h + (position + r) * l_.output_stride, da + (position + r) * l_.gate_stride);
+    each_block([&](RowTile<E>, std::int64_t rows, std::int64_t position, std::int64_t own) {
+      for (std::int64_t r = 0; r < rows; ++r) {
+        cell(position + r, s, is_projected() ? du_row(own + r) : dh_row(position + r), da_row(position + r, own + r));
+        if constexpr (kPair < E >> 1) put_row(operand + (own + r) * l_.gate_stride, da_row(position + r, own + r), columns);
+      }
+      if constexpr (kPair < E >> 1)
+        put_rows(chunk, l_.gate_stride, position, rows, columns, [&](std::int64_t r) { return da_row(position + r, own + r); });
     });
     // dh of the step before; what gru's h' gives n has its own column of gradients.
     const std::int64_t shared = is_gru() ? 2 * H : gates;
     for (std::int64_t n = 0; n < P; n += kPanel) {
-      const float* w = floats(l_.packed_hh) + n * gates;
-      each_block([&](RowTile tile, std::int64_t, std::int64_t position, std::int64_t) {
-        const float* row = da + position * l_.gate_stride;
-        const RowProduct first{row, l_.gate_stride, w, shared}, second{row + 3 * H, l_.gate_stride, w + shared * kPanel, is_gru() ? H : 0};
+      const E* w = panel_at(operands(l_.packed_hh), n, gates);
+      each_block([&](RowTile<E> tile, std::int64_t, std::int64_t position, std::int64_t own) {
+        const E* row = gate_rows(position, own);
+        const RowProduct<E> first{row, l_.gate_stride, w, shared},
+            second{row + 3 * H, l_.gate_stride, w + shared * kPanel, is_gru() ? H : 0};
         float* const to = dh_row(position) + n;
         tile(first, second, is_gru() ? to : floats(l_.zeros), is_gru() ? l_.output_stride : 0, to, l_.output_stride);
       });
     }
     for (std::int64_t n = 0; dx_ && n < I; n += kPanel)
-      each_block([&](RowTile tile, std::int64_t rows, std::int64_t position, std::int64_t) {
+      each_block([&](RowTile<E> tile, std::int64_t rows, std::int64_t position, std::int64_t own) {
         float part[kTileRows * kPanel];
-        tile({da + position * l_.gate_stride, l_.gate_stride, floats(l_.packed_ih) + n * gates, gates}, kNone, floats(l_.zeros), 0, part,
-             kPanel);
+        tile({gate_rows(position, own), l_.gate_stride, panel_at(operands(l_.packed_ih), n, gates), gates}, kNone, floats(l_.zeros), 0,
+             part, kPanel);
         for (std::int64_t r = 0; r < rows; ++r) {
           float* __restrict to = dx_ + row_of(position + r, s) * I + n;
           const float* __restrict from = part + r * kPanel;
@@ -179,27 +205,25 @@ class Backward {
 
   const T* saved_at(std::int64_t s, std::int64_t position) const { return saved_ + (s * p_.batch + position) * rnn_saved(p_); }
 
-  /// x and h' of one sequence as rows of the chunk; dy into its dh.
-  void gather(std::int64_t position, std::int64_t s, float* x, float* h) const {
-    const std::int64_t I = p_.input_of(layer_), P = p_.output(), row = row_of(position, s), column = direction_ * P;
-    const T* __restrict from_x = input_ + row * I;
-    for (std::int64_t j = 0; j < I; ++j) x[j] = to_float(from_x[j]);
-    const std::int64_t state = place_ * p_.batch + order_.order[position];
-    const T* h_before = s          ? output_ + (row + (direction_ ? 1 : -1)) * p_.width() + column
-                        : args_.h0 ? static_cast<const T*>(args_.h0) + state * P
-                                   : nullptr;
-    for (std::int64_t j = 0; j < P; ++j) h[j] = h_before ? to_float(h_before[j]) : 0.0f;
+  const T* h_before(std::int64_t position, std::int64_t s) const {
+    if (s) return output_ + (row_of(position, s) + (direction_ ? 1 : -1)) * p_.width() + direction_ * p_.output();
+    if (!args_.h0) return reinterpret_cast<const T*>(floats(l_.zeros));
+    return static_cast<const T*>(args_.h0) + (place_ * p_.batch + order_.order[position]) * p_.output();
+  }
+
+  void add_dy(std::int64_t position, std::int64_t s) const {
+    const std::int64_t P = p_.output(), at = row_of(position, s) * p_.width() + direction_ * P;
     float* __restrict dh = dh_row(position);
     if (dy_) {
-      const float* __restrict dy = dy_ + row * p_.width() + column;
+      const float* __restrict dy = dy_ + at;
       for (std::int64_t j = 0; j < P; ++j) dh[j] += dy[j];
     } else if (args_.dy) {
-      const T* __restrict dy = static_cast<const T*>(args_.dy) + row * p_.width() + column;
+      const T* __restrict dy = static_cast<const T*>(args_.dy) + at;
       for (std::int64_t j = 0; j < P; ++j) dh[j] += to_float(dy[j]);
     }
   }
 
-  void cell(std::int64_t position, std::int64_t s, float* du, const float* h_before, float* da) const {
+  void cell(std::int64_t position, std::int64_t s, float* du, float* da) const {
     const std::int64_t H = p_.hidden();
     switch (p_.options.mode) {
       case RnnMode::lstm: {
@@ -208,7 +232,7 @@ class Backward {
                                      : reinterpret_cast<const T*>(floats(l_.zeros));
         return rnn_cells::lstm_back(saved_at(s, position), before, du, dc_row(position), da, H);
       }
-      case RnnMode::gru: return rnn_cells::gru_back(saved_at(s, position), h_before, du, da, H);
+      case RnnMode::gru: return rnn_cells::gru_back(saved_at(s, position), h_before(position, s), du, da, H);
       default:
         return rnn_cells::rnn_back(output_ + row_of(position, s) * p_.width() + direction_ * H, du, da,
                                    p_.options.mode == RnnMode::rnn_relu, H);
@@ -217,21 +241,22 @@ class Backward {
 
   void add_weight_gradients(std::int64_t rows, int part) const {
     const std::int64_t I = p_.input_of(layer_), P = p_.output(), H = p_.hidden(), gates = p_.gates() * H;
-    const float *da = floats(l_.chunk_gates), *x = floats(l_.chunk_x), *h = floats(l_.chunk_h);
-    const auto add = [&](const float* a, std::int64_t a_stride, std::int64_t m, const float* b, std::int64_t b_stride, std::int64_t n,
+    const E *da = operands(l_.chunk_gates), *x = operands(l_.chunk_x), *h = operands(l_.chunk_h);
+    const auto add = [&](const E* a, std::int64_t a_stride, std::int64_t m, const E* b, std::int64_t b_stride, std::int64_t n,
                          std::size_t c) {
-      add_outer({a, a_stride, m, b, b_stride, n, floats(c), b_stride}, rows, part, l_.threads);
+      add_outer<E>({a, a_stride, m, b, b_stride, n, floats(c), b_stride}, rows, part, l_.threads);
     };
     add(da, l_.gate_stride, gates, x, l_.input_stride, I, l_.dw_ih);
     add(da, l_.gate_stride, is_gru() ? 2 * H : gates, h, l_.output_stride, P, l_.dw_hh);
-    if (is_gru()) add(da + 3 * H, l_.gate_stride, H, h, l_.output_stride, P, l_.dw_hh_n);
-    if (is_projected()) add(floats(l_.chunk_dh), l_.output_stride, P, floats(l_.chunk_u), l_.hidden_stride, H, l_.dw_hr);
+    if (is_gru()) add(da + 3 * H * kPair<E>, l_.gate_stride, H, h, l_.output_stride, P, l_.dw_hh_n);
+    if (is_projected()) add(operands(l_.chunk_dh), l_.output_stride, P, operands(l_.chunk_u), l_.hidden_stride, H, l_.dw_hr);
     if (!p_.options.bias) return;
     const std::int64_t columns = l_.gate_columns(), first = columns * part / l_.threads, last = columns * (part + 1) / l_.threads;
     float* __restrict sum = floats(l_.db);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const float* __restrict row = da + r * l_.gate_stride;
-      for (std::int64_t j = first; j < last; ++j) sum[j] += row[j];
+    for (std::int64_t r = 0; r < rows; r += kPair<E>) {
+      const E* __restrict row = da + r * l_.gate_stride;
+      for (std::int64_t j = first; j < last; ++j)
+        sum[j] += kPair<E> == 1 ? to_float(row[j]) : to_float(row[2 * j]) + to_float(row[2 * j + 1]);
     }
   }
 

@@ -55,16 +55,17 @@ void lstm_unprojected(const T* saved, float* out, std::int64_t hidden) {
 }
 
 /// Pre-activations from x [3 H] and from h' [3 H] -> u = h; `saved` [4 H]: r, z, n, what h' gives n.
-template <bool save, class T>
-void gru(const float* from_x, const float* from_h, const float* h_before, float* out, T* saved, std::int64_t hidden) {
-  const float* __restrict x = from_x, * __restrict y = from_h, * __restrict before = h_before;
+template <bool save, class T, class Before>
+void gru(const float* from_x, const float* from_h, const Before* h_before, float* out, T* saved, std::int64_t hidden) {
+  const float* __restrict x = from_x, * __restrict y = from_h;
+  const Before* __restrict before = h_before;
   float* __restrict u = out;
   T* __restrict s = saved;
 #pragma GCC ivdep
   for (std::int64_t j = 0; j < hidden; ++j) {
     const float r = fast_sigmoid(x[j] + y[j]), z = fast_sigmoid(x[hidden + j] + y[hidden + j]), from = y[2 * hidden + j];
     const float n = fast_tanh(x[2 * hidden + j] + r * from);
-    u[j] = (1.0f - z) * n + z * before[j];
+    u[j] = (1.0f - z) * n + z * to_float(before[j]);
     if constexpr (save)
       s[j] = round<T>(r), s[hidden + j] = round<T>(z), s[2 * hidden + j] = round<T>(n), s[3 * hidden + j] = round<T>(from);
   }
@@ -72,16 +73,15 @@ void gru(const float* from_x, const float* from_h, const float* h_before, float*
 
 /// dh [H] -> da [4 H]: of r, z, n as x gives it, n as h' gives it; dh becomes what passes by h' itself.
 template <class T>
-void gru_back(const T* saved, const float* h_before, float* dh_in, float* da, std::int64_t hidden) {
-  const T* __restrict s = saved;
-  const float* __restrict before = h_before;
+void gru_back(const T* saved, const T* h_before, float* dh_in, float* da, std::int64_t hidden) {
+  const T* __restrict s = saved, * __restrict before = h_before;
   float* __restrict dh = dh_in, * __restrict d = da;
 #pragma GCC ivdep
   for (std::int64_t j = 0; j < hidden; ++j) {
     const float r = to_float(s[j]), z = to_float(s[hidden + j]), n = to_float(s[2 * hidden + j]), from = to_float(s[3 * hidden + j]);
     const float dn = dh[j] * (1.0f - z) * (1.0f - n * n);
     d[j] = dn * from * r * (1.0f - r);
-    d[hidden + j] = dh[j] * (before[j] - n) * z * (1.0f - z);
+    d[hidden + j] = dh[j] * (to_float(before[j]) - n) * z * (1.0f - z);
     d[2 * hidden + j] = dn;
     d[3 * hidden + j] = dn * r;
     dh[j] = dh[j] * z;

@@ -14,6 +14,8 @@ namespace {
 
 template <class T>
 class Forward {
+  using E = Operand<T>;
+
  public:
   Forward(const RnnLayout& layout, const RnnArgs& args, std::byte* workspace)
       : l_(layout), p_(layout.problem), args_(args), workspace_(workspace), order_(sort_sequences(layout, args.lengths, workspace)) {}
@@ -40,7 +42,8 @@ class Forward {
 
  private:
   float* floats(std::size_t offset) const { return reinterpret_cast<float*>(workspace_ + offset); }
-  float* h_row(std::int64_t position) const { return floats(l_.h) + position * l_.output_stride; }
+  E* operands(std::size_t offset) const { return reinterpret_cast<E*>(workspace_ + offset); }
+  E* h_row(std::int64_t position) const { return operands(l_.h) + position * l_.output_stride; }
   float* c_row(std::int64_t position) const { return floats(l_.c) + position * l_.hidden_stride; }
 
   void clear_beyond_lengths() const {
@@ -54,9 +57,9 @@ class Forward {
     const auto index = rnn_parameter_index(p_, layer_, direction_);
     const std::int64_t I = p_.input_of(layer_), P = p_.output(), H = p_.hidden(), gates = p_.gates() * H;
     const auto weights = [&](int at) { return static_cast<const T*>(args_.parameters[at]); };
-    pack_panels(weights(index.weight_ih), 1, I, I, gates, floats(l_.packed_ih));
-    pack_panels(weights(index.weight_hh), 1, P, P, gates, floats(l_.packed_hh));
-    if (index.weight_hr >= 0) pack_panels(weights(index.weight_hr), 1, H, H, P, floats(l_.packed_hr));
+    pack_panels(weights(index.weight_ih), 1, I, I, gates, operands(l_.packed_ih));
+    pack_panels(weights(index.weight_hh), 1, P, P, gates, operands(l_.packed_hh));
+    if (index.weight_hr >= 0) pack_panels(weights(index.weight_hr), 1, H, H, P, operands(l_.packed_hr));
     // gru keeps what comes from h' apart; the others need the sum of the biases alone.
     float *from_x = floats(l_.bias), *from_h = from_x + round_up(gates, kPanel);
     std::fill_n(from_x, 2 * round_up(gates, kPanel), 0.0f);
@@ -72,7 +75,7 @@ class Forward {
     const T *h0 = static_cast<const T*>(args_.h0), *c0 = static_cast<const T*>(args_.c0);
     for (std::int64_t at = 0; at < p_.batch; ++at) {
       const std::int64_t state = place_ * p_.batch + order_.order[at];
-      for (std::int64_t j = 0; j < P; ++j) h_row(at)[j] = h0 ? to_float(h0[state * P + j]) : 0.0f;
+      put_row(h_row(at), h0 ? h0 + state * P : reinterpret_cast<const T*>(floats(l_.zeros)), P);
       for (std::int64_t j = 0; j < H; ++j) c_row(at)[j] = c0 ? to_float(c0[state * H + j]) : 0.0f;
     }
   }
@@ -82,7 +85,7 @@ class Forward {
     T *h_n = static_cast<T*>(args_.h_n), *c_n = static_cast<T*>(args_.c_n);
     for (std::int64_t at = 0; at < p_.batch; ++at) {
       const std::int64_t state = place_ * p_.batch + order_.order[at];
-      for (std::int64_t j = 0; j < P; ++j) h_n[state * P + j] = round<T>(h_row(at)[j]);
+      for (std::int64_t j = 0; j < P; ++j) h_n[state * P + j] = round<T>(to_float(h_row(at)[j]));
       for (std::int64_t j = 0; c_n && j < H; ++j) c_n[state * H + j] = round<T>(c_row(at)[j]);
     }
   }
@@ -99,10 +102,11 @@ class Forward {
 
   void run_group(std::int64_t group, std::byte* scratch) const {
     const std::int64_t I = p_.input_of(layer_), P = p_.output(), H = p_.hidden(), gates = p_.gates() * H;
-    float *x = reinterpret_cast<float*>(scratch + l_.scratch_x), *a = reinterpret_cast<float*>(scratch + l_.scratch_gates);
+    E *x = reinterpret_cast<E*>(scratch + l_.scratch_x), *u_rows = reinterpret_cast<E*>(scratch + l_.scratch_rows);
+    float* a = reinterpret_cast<float*>(scratch + l_.scratch_gates);
     float *a_h = reinterpret_cast<float*>(scratch + l_.scratch_gates_h), *u = reinterpret_cast<float*>(scratch + l_.scratch_u);
     const float *bias = floats(l_.bias), *bias_h = bias + round_up(gates, kPanel);
-    constexpr RowProduct kNone{nullptr, 0, nullptr, 0};
+    constexpr RowProduct<E> kNone;
     for (std::int64_t s = 0; s < order_.longest; ++s) {
       const auto each_block = [&](auto&& work) {  // (rows, first position, first row of scratch) of the group's blocks that still run
         for (std::int64_t i = 0; i < l_.group_blocks; ++i) {
@@ -111,17 +115,14 @@ class Forward {
         }
       };
       each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
-        for (std::int64_t r = 0; r < rows; ++r) {
-          const T* __restrict from = input_ + row_of(position + r, s) * I;
-          float* __restrict to = x + (own + r) * l_.input_stride;
-          for (std::int64_t j = 0; j < I; ++j) to[j] = to_float(from[j]);
-        }
+        for (std::int64_t r = 0; r < rows; ++r) put_row(x + (own + r) * l_.input_stride, input_ + row_of(position + r, s) * I, I);
       });
       for (std::int64_t n = 0; n < gates; n += kPanel) {
-        const float *w_ih = floats(l_.packed_ih) + n * I, *w_hh = floats(l_.packed_hh) + n * P;
+        const E *w_ih = panel_at(operands(l_.packed_ih), n, I), *w_hh = panel_at(operands(l_.packed_hh), n, P);
         each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
-          const RowProduct from_x{x + own * l_.input_stride, l_.input_stride, w_ih, I}, from_h{h_row(position), l_.output_stride, w_hh, P};
-          const RowTile tile = kRowTiles[static_cast<std::size_t>(rows - 1)];
+          const RowProduct<E> from_x{x + own * l_.input_stride, l_.input_stride, w_ih, I},
+              from_h{h_row(position), l_.output_stride, w_hh, P};
+          const RowTile<E> tile = row_tile_of<E>(rows);
           float* const c = a + own * l_.gate_stride + n;
           if (!is_gru()) return tile(from_x, from_h, bias + n, 0, c, l_.gate_stride);
           tile(from_x, kNone, bias + n, 0, c, l_.gate_stride);
@@ -132,21 +133,22 @@ class Forward {
         for (std::int64_t r = 0; r < rows; ++r)
           step(a + (own + r) * l_.gate_stride, a_h + (own + r) * l_.gate_stride, position + r, s, u + (own + r) * l_.hidden_stride);
       });
-      for (std::int64_t n = 0; p_.options.projection && n < P; n += kPanel)
-        each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
-          kRowTiles[static_cast<std::size_t>(rows - 1)]({u + own * l_.hidden_stride, l_.hidden_stride, floats(l_.packed_hr) + n * H, H},
-                                                        kNone, floats(l_.zeros), 0, h_row(position) + n, l_.output_stride);
+      if (p_.options.projection) {
+        each_block([&](std::int64_t rows, std::int64_t, std::int64_t own) {
+          for (std::int64_t r = own; r < own + rows; ++r) put_row(u_rows + r * l_.hidden_stride, u + r * l_.hidden_stride, H);
         });
+        for (std::int64_t n = 0; n < P; n += kPanel)
+          each_block([&](std::int64_t rows, std::int64_t, std::int64_t own) {
+            row_tile_of<E>(rows)({u_rows + own * l_.hidden_stride, l_.hidden_stride, panel_at(operands(l_.packed_hr), n, H), H}, kNone,
+                                 floats(l_.zeros), 0, a + own * l_.gate_stride + n, l_.gate_stride);
+          });
+      }
       each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
         for (std::int64_t r = 0; r < rows; ++r) {
-          const float* __restrict from = p_.options.projection ? h_row(position + r) : u + (own + r) * l_.hidden_stride;
-          float* h = h_row(position + r);
-          T* __restrict to = output_ + row_of(position + r, s) * p_.width() + direction_ * P;
-#pragma GCC ivdep
-          for (std::int64_t j = 0; j < P; ++j) {
-            to[j] = round<T>(from[j]);
-            h[j] = to_float(round<T>(from[j]));
-          }
+          const float* from = p_.options.projection ? a + (own + r) * l_.gate_stride : u + (own + r) * l_.hidden_stride;
+          T* const to = output_ + row_of(position + r, s) * p_.width() + direction_ * P;
+          convert_row(to, from, P);
+          put_row(h_row(position + r), to, P);
         }
       });
     }

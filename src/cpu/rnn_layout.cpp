@@ -29,12 +29,13 @@ RnnLayout::RnnLayout(const RnnProblem& p, RnnPass pass) : problem(p) {
   zeros = take(std::max(kPanel, H));
   h = take(blocks * kTileRows * output_stride), c = take(blocks * kTileRows * hidden_stride);
   const bool projected = p.options.projection > 0;
-  packed_ih = take(backward ? packed_count(pre, widest) : packed_count(widest, pre));
-  packed_hh = take(backward ? packed_count(pre, P) : packed_count(P, pre));
-  packed_hr = take(!projected ? 0 : backward ? packed_count(P, H) : packed_count(H, P));
+  // Room for an even depth.
+  packed_ih = take(backward ? packed_count(pre + 1, widest) : packed_count(widest + 1, pre));
+  packed_hh = take(backward ? packed_count(pre + 1, P) : packed_count(P + 1, pre));
+  packed_hr = take(!projected ? 0 : backward ? packed_count(P + 1, H) : packed_count(H + 1, P));
   bias = take(2 * round_up(pre, kPanel));
   if (backward) {
-    const std::int64_t chunk = chunk_steps * p.batch;
+    const std::int64_t chunk = chunk_steps * round_up(p.batch, 2);
     chunk_gates = take(chunk * gate_stride), chunk_x = take(chunk * input_stride), chunk_h = take(chunk * output_stride);
     chunk_dh = take(projected ? chunk * output_stride : 0), chunk_u = take(projected ? chunk * hidden_stride : 0);
     dw_ih = take(round_up(pre, kTileRows) * input_stride);
@@ -53,6 +54,7 @@ RnnLayout::RnnLayout(const RnnProblem& p, RnnPass pass) : problem(p) {
   scratch_x = take(own * input_stride) - scratch;
   scratch_gates = take(own * gate_stride) - scratch, scratch_gates_h = take(gru ? own * gate_stride : 0) - scratch;
   scratch_u = take(own * hidden_stride) - scratch;
+  scratch_rows = take(backward ? own * std::max(gate_stride, output_stride) : projected ? own * hidden_stride : 0) - scratch;
   scratch_bytes = bytes - scratch + 64;  // threads do not share a line
   bytes = scratch + static_cast<std::size_t>(threads) * scratch_bytes;
 }

@@ -27,7 +27,7 @@ struct RnnLayout final : public Prepared {
   std::size_t between[2];  // forward without reserve: outputs of layers [N,T,D P]; backward: fp32 gradients of them
   int betweens;
   std::size_t scratch, scratch_bytes;  // a thread's own rows
-  std::size_t scratch_x, scratch_gates, scratch_gates_h, scratch_u;
+  std::size_t scratch_x, scratch_gates, scratch_gates_h, scratch_u, scratch_rows;
   std::size_t bytes = 0;
 
   std::int64_t gate_columns() const { return problem.hidden() * (problem.options.mode == RnnMode::gru ? 4 : problem.gates()); }
