@@ -108,6 +108,10 @@ void conv2d<World>(const Conv2dArgs& args, Stream stream) {
     case Conv2dPath::first: conv2d_first<World>(args, stream); break;
     case Conv2dPath::depthwise: conv2d_depthwise<World>(args, stream); break;
     case Conv2dPath::wgmma:
+      if (args.plan.tile >= Conv2dTile::m256n64_strips) {
+        conv2d_wgmma_strips<World>(args, stream);
+        break;
+      }
       switch (args.pass) {
         case Conv2dPass::forward: conv2d_wgmma_forward<World>(args, stream); break;
         case Conv2dPass::input_gradient: conv2d_wgmma_input_gradient<World>(args, stream); break;

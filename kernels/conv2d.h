@@ -39,8 +39,8 @@ struct Conv2dProblem {
 /// simt: fused multiply-adds, strict fp32. mma: tensor cores (bf16, fp16, tf32) with fp32 accumulation. wgmma: the same on sm_90a.
 /// first: images of one to four channels, whose windows are cut from shared memory. depthwise: one channel a group.
 enum class Conv2dPath : std::uint8_t { simt, mma, wgmma, first, depthwise };
-/// Rows x columns of the result that one block computes; the last three on wgmma alone.
-enum class Conv2dTile : std::uint8_t { m128n128, m128n64, m64n64, m256n64, m256n128, m128n256 };
+/// Rows x columns of the result that one block computes; from m256n64 on wgmma alone. strips: the taps of a filter row share one load.
+enum class Conv2dTile : std::uint8_t { m128n128, m128n64, m64n64, m256n64, m256n128, m128n256, m256n64_strips, m256n128_strips };
 
 struct Conv2dPlan {
   Conv2dPath path = Conv2dPath::simt;

@@ -8,8 +8,8 @@ namespace epitaxy {
 /// Whether the forward kernel of a plan writes the statistics itself: its tiles are theirs. Else a pass over y does.
 inline bool computes_statistics(const Conv2dProblem& d, const Conv2dPlan& plan) {
   const bool tensor_cores = d.dtype != DType::fp32 || d.tf32;
-  return plan.path == Conv2dPath::wgmma || (plan.path == Conv2dPath::mma && plan.tile != Conv2dTile::m64n64) ||
-         (plan.path == Conv2dPath::first && tensor_cores);
+  return (plan.path == Conv2dPath::wgmma && plan.tile < Conv2dTile::m256n64_strips) ||
+         (plan.path == Conv2dPath::mma && plan.tile != Conv2dTile::m64n64) || (plan.path == Conv2dPath::first && tensor_cores);
 }
 
 template <class World>

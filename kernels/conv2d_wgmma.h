@@ -73,6 +73,15 @@ inline std::size_t conv2d_unrolled_bytes(Conv2dPass pass, const Conv2dProblem& d
   return (static_cast<std::size_t>(pixels * channels) * size_of(d.dtype) + 255) / 256 * 256;
 }
 
+/// A walk with room for a row of taps: the source pixels that the row reads lie side by side, so that one load brings them for all taps.
+/// `pixels` then counts the last window's further source pixels too; those results are not stored.
+inline Conv2dAxis conv2d_strip_axis(Conv2dAxis axis) {
+  const int further = axis.offset + (axis.offset_step < 0 ? 0 : (axis.taps - 1) * axis.offset_step);
+  axis.pixels += further, axis.upper += further;
+  return axis;
+}
+inline constexpr int kConv2dStripPixels = 8;  // that a strip brings beyond the tile's
+
 /// Residues by the stride that the input gradient takes at most.
 inline constexpr int kConv2dMostPhases = 4;
 
@@ -98,6 +107,9 @@ template <class World>
 void conv2d_wgmma_forward(const Conv2dArgs& args, Stream stream);
 template <class World>
 void conv2d_wgmma_input_gradient(const Conv2dArgs& args, Stream stream);
+/// Tiles `*_strips` of the forward pass and the input gradient.
+template <class World>
+void conv2d_wgmma_strips(const Conv2dArgs& args, Stream stream);
 template <class World>
 void conv2d_wgmma_filter_gradient(const Conv2dArgs& args, Stream stream);
 

@@ -23,6 +23,7 @@ struct WgmmaConfig {
   using T = T_;
   static constexpr int kRows = kRows_, kColumns = kColumns_;
   static constexpr bool kAAcross = kAAcross_, kBAcross = kBAcross_;
+  static constexpr bool kStatistics = true;              // its rows are those of the result, so it can sum them up
   static constexpr int kDepth = kLineBytes / sizeof(T);  // of the reduction in a stage
   static constexpr int kRowBlocks = kRows / 128;         // blocks of 64 rows of a consumer warpgroup
   static constexpr int kABytes = kRows * kLineBytes, kBBytes = kColumns * kLineBytes, kStageBytes = kABytes + kBBytes;
@@ -40,12 +41,12 @@ struct WgmmaConfig {
 };
 
 /// A position in the ring of stages and how often it was passed.
-template <class Config>
+template <int kStages>
 struct Stage {
   int index = 0;
   unsigned round = 0;  // parity
   __device__ __forceinline__ void next() {
-    if (++index == Config::kStages) index = 0, round ^= 1;
+    if (++index == kStages) index = 0, round ^= 1;
   }
 };
 
@@ -73,7 +74,7 @@ struct WgmmaMemory {
 
 /// The producer's part of one stage: load(a, b, barrier) starts copies of kStageBytes in all.
 template <class Config, class Load>
-__device__ __forceinline__ void fill_stage(const WgmmaMemory<Config>& memory, Stage<Config>& stage, Load&& load) {
+__device__ __forceinline__ void fill_stage(const WgmmaMemory<Config>& memory, Stage<Config::kStages>& stage, Load&& load) {
   mbarrier_wait(&memory.empty[stage.index], stage.round ^ 1);
   Mbarrier* barrier = &memory.full[stage.index];
   mbarrier_arrive_expect_tx(barrier, Config::kStageBytes);
@@ -107,8 +108,8 @@ __device__ __forceinline__ void multiply_stage(WgmmaSums<Config>& sums, const un
 /// The consumer warpgroup's part of one tile: `steps` stages, at least one (a second way to set the sums would make them spill). One group
 /// of products stays in flight while the next stage is awaited.
 template <class Config>
-__device__ __forceinline__ void multiply_tile(WgmmaSums<Config>& sums, const WgmmaMemory<Config>& memory, Stage<Config>& stage, int group,
-                                              int steps) {
+__device__ __forceinline__ void multiply_tile(WgmmaSums<Config>& sums, const WgmmaMemory<Config>& memory, Stage<Config::kStages>& stage,
+                                              int group, int steps) {
   const bool speaks = threadIdx.x % 32 == 0;
   int before = 0;
   for (int step = 0; step < steps; ++step) {

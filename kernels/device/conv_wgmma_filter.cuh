@@ -38,7 +38,7 @@ __device__ __forceinline__ int filter_steps(const WgmmaFilterParams& p, int part
 template <class Config>
 __device__ __forceinline__ void produce_filter(const WgmmaFilterParams& p, const WgmmaMemory<Config>& memory) {
   constexpr int kWindows = Config::kRows / 64;
-  Stage<Config> stage;
+  Stage<Config::kStages> stage;
   for (int index = static_cast<int>(blockIdx.x); index < p.items; index += static_cast<int>(gridDim.x)) {
     const WgmmaFilterItem item = filter_item<Config>(p, index);
     int tap_y[kWindows], tap_x[kWindows], chunk[kWindows];
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks)
     memory.initialise();
     if (threadIdx.x < kConsumers) {
       if constexpr (Config::kMovesRegisters) setmaxnreg_inc<232>();
-      Stage<Config> stage;
+      Stage<Config::kStages> stage;
       for (int index = static_cast<int>(blockIdx.x); index < p.items; index += static_cast<int>(gridDim.x)) {
         const WgmmaFilterItem item = filter_item<Config>(p, index);
         WgmmaSums<Config> sums;

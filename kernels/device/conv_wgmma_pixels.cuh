@@ -42,7 +42,7 @@ __device__ __forceinline__ WgmmaTile tile_of(const WgmmaPixelParams& p, int inde
 
 template <class Config>
 __device__ __forceinline__ void produce_pixels(const WgmmaPixelParams& p, const WgmmaMemory<Config>& memory) {
-  Stage<Config> stage;
+  Stage<Config::kStages> stage;
   for (int index = static_cast<int>(blockIdx.x); index < p.tiles; index += static_cast<int>(gridDim.x)) {
     const WgmmaTile tile = tile_of<Config>(p, index);
     const WgmmaPhase& phase = p.phases[tile.phase];
@@ -78,7 +78,7 @@ __device__ __forceinline__ void produce_pixels(const WgmmaPixelParams& p, const 
 
 template <class Config>
 __device__ __forceinline__ void consume_pixels(const WgmmaPixelParams& p, const WgmmaMemory<Config>& memory) {
-  Stage<Config> stage;
+  Stage<Config::kStages> stage;
   const int group = static_cast<int>(threadIdx.x) / 128;
   for (int index = static_cast<int>(blockIdx.x); index < p.tiles; index += static_cast<int>(gridDim.x)) {
     const WgmmaTile tile = tile_of<Config>(p, index);
@@ -135,8 +135,10 @@ dim3 wgmma_grid(std::int64_t tiles, Stream stream) {
   return dim3(static_cast<unsigned>(tiles < most ? tiles : most));
 }
 
-template <class Config>
-void launch_wgmma_pixels(const Conv2dArgs& args, Stream stream) {
+/// The parameters of a tile of `rows` x `columns`; `strips`: for conv_wgmma_strips.cuh.
+template <class T>
+WgmmaPixelParams wgmma_pixel_params(const Conv2dArgs& args, int rows, int columns, bool strips) {
+  constexpr int kDepth = kLineBytes / sizeof(T);
   const Conv2dProblem& d = args.problem;
   constexpr auto kSwizzle = TensorMap::Swizzle::swizzle128;
   const bool forward = args.pass == Conv2dPass::forward;
@@ -148,23 +150,22 @@ void launch_wgmma_pixels(const Conv2dArgs& args, Stream stream) {
   p.out.first_columns = static_cast<int>(forward ? d.k : d.first());
   p.height = static_cast<int>(forward ? d.p : d.h), p.width = static_cast<int>(forward ? d.q : d.w);
   p.step_y = static_cast<int>(forward ? 1 : d.stride[0]), p.step_x = static_cast<int>(forward ? 1 : d.stride[1]);
-  p.column_tiles = wgmma_tiles(p.out.columns, Config::kColumns);
+  p.column_tiles = wgmma_tiles(p.out.columns, columns);
   if (forward) {
     p.out.bias = d.bias ? args.bias : nullptr;
     p.out.residual = d.residual ? args.residual : nullptr;
-    p.out.statistics = d.statistics ? args.statistics : nullptr;
+    p.out.statistics = d.statistics && !strips ? args.statistics : nullptr;
     p.out.relu = d.activation == Activation::relu;
-    p.first_chunks = wgmma_tiles(d.first(), Config::kDepth), p.chunks = p.first_chunks + wgmma_tiles(d.second, Config::kDepth);
+    p.first_chunks = wgmma_tiles(d.first(), kDepth), p.chunks = p.first_chunks + wgmma_tiles(d.second, kDepth);
     const bool still = d.stride[0] == 1 && d.stride[1] == 1 && d.padding == std::array<std::int64_t, 4>{};
-    p.flat = taps == 1 && still;
+    p.flat = taps == 1 && still && !strips;
     for (int i = 0; i < (d.second > 0 ? 2 : 1); ++i) {  // the filter's channels of either source, past whose end zeros are read
       const std::int64_t channels = i == 0 ? d.first() : d.second, offset = i == 0 ? 0 : d.first();
-      const auto* base = static_cast<const typename Config::T*>(args.filter) + offset;
-      p.filters[i] = wgmma_map(
-          tiled_tensor_map(d.dtype, base, {channels, taps, d.k}, {d.c, d.c * taps}, {Config::kDepth, 1, Config::kColumns}, kSwizzle));
+      const auto* base = static_cast<const T*>(args.filter) + offset;
+      p.filters[i] = wgmma_map(tiled_tensor_map(d.dtype, base, {channels, taps, d.k}, {d.c, d.c * taps}, {kDepth, 1, columns}, kSwizzle));
     }
   } else {
-    p.chunks = p.first_chunks = wgmma_tiles(d.k, Config::kDepth);
+    p.chunks = p.first_chunks = wgmma_tiles(d.k, kDepth);
     p.filters[0] = wgmma_map(tiled_tensor_map(d.dtype, args.filter, {d.c, taps, d.k}, {d.c, d.c * taps}, {64, 1, 64}, kSwizzle));
   }
   int row_tiles = 0;
@@ -173,22 +174,29 @@ void launch_wgmma_pixels(const Conv2dArgs& args, Stream stream) {
       WgmmaPhase phase{};
       phase.y = forward ? conv2d_forward_axis(d, 0) : conv2d_gradient_axis(d, 0, out_y);
       phase.x = forward ? conv2d_forward_axis(d, 1) : conv2d_gradient_axis(d, 1, out_x);
+      if (strips) phase.x = conv2d_strip_axis(phase.x);
       phase.out_y = out_y, phase.out_x = out_x, phase.first_tile = row_tiles;
       const std::int64_t pixels = d.n * phase.y.pixels * phase.x.pixels;
       if (pixels == 0) continue;
       phase.pixels = static_cast<int>(pixels);
-      row_tiles += wgmma_tiles(pixels, Config::kRows);
+      row_tiles += wgmma_tiles(pixels, rows);
       for (int i = 0; i < (forward && d.second > 0 ? 2 : 1); ++i) {
         const std::int64_t channels = !forward ? d.k : i == 0 ? d.first() : d.second;
         const void* base = !forward ? args.dy : i == 0 ? args.x : args.x2;
-        p.sources[p.phase_count + i] =
-            wgmma_map(p.flat ? tiled_tensor_map(d.dtype, base, {channels, pixels}, {channels}, {Config::kDepth, Config::kRows}, kSwizzle)
-                             : wgmma_source(d, base, forward, channels, phase.y, phase.x, Config::kDepth, Config::kRows));
+        p.sources[p.phase_count + i] = wgmma_map(
+            p.flat ? tiled_tensor_map(d.dtype, base, {channels, pixels}, {channels}, {kDepth, rows}, kSwizzle)
+                   : wgmma_source(d, base, forward, channels, phase.y, phase.x, kDepth, strips ? rows + kConv2dStripPixels : rows));
       }
       p.phases[p.phase_count++] = phase;
     }
   p.tiles = row_tiles * p.column_tiles;
-  launch(stream, forward ? "conv2d_wgmma_forward" : "conv2d_wgmma_input_gradient", conv2d_wgmma_kernel<Config>,
+  return p;
+}
+
+template <class Config>
+void launch_wgmma_pixels(const Conv2dArgs& args, Stream stream) {
+  const WgmmaPixelParams p = wgmma_pixel_params<typename Config::T>(args, Config::kRows, Config::kColumns, false);
+  launch(stream, Config::kBAcross ? "conv2d_wgmma_input_gradient" : "conv2d_wgmma_forward", conv2d_wgmma_kernel<Config>,
          wgmma_grid<Config>(p.tiles, stream), dim3(Config::kThreads), Config::kSharedBytes, p);
 }
 

@@ -175,6 +175,7 @@ __device__ __forceinline__ void store_tile(const WgmmaStore& out, const WgmmaSum
   using T = typename Config::T;
   constexpr int kChunk = kLineBytes / sizeof(T), kChunks = Config::kColumns / kChunk, kWord = 4 / sizeof(T);
   constexpr bool kForward = !Config::kBAcross;  // the input gradient has no epilogue but a second result
+  constexpr bool kStatistics = kForward && Config::kStatistics;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32, group = warp / 4;
   unsigned char* own = staging + warp * kStagingBytes;
   const bool aligned = out.columns % (16 / sizeof(T)) == 0;
@@ -194,13 +195,13 @@ __device__ __forceinline__ void store_tile(const WgmmaStore& out, const WgmmaSum
         stage_fragment<T, kForward>(sums[block] + chunk * kChunk / 2, own, out, rows.column);
         __syncwarp();
         rows.template store<kForward>(out);
-        if (kForward && out.statistics)
+        if (kStatistics && out.statistics)
           staged_moments<T>(mean[block][chunk], squares[block][chunk], own, left < 0 ? 0 : left < 16 ? left : 16);
         __syncwarp();  // read before the next chunk overwrites it
       }
     }
   }
-  if constexpr (kForward)
+  if constexpr (kStatistics)
     if (out.statistics) {  // [row blocks][columns][mean, squares] of each warp's 16 rows
 #pragma unroll
       for (int block = 0; block < Config::kRowBlocks; ++block)

@@ -22,7 +22,8 @@ const char* name_of(Conv2dPass pass) { return kNames[static_cast<std::size_t>(pa
 /// "mma 128x64 vector", "mma 64x64 splits 3"
 std::string name_of(const Conv2dPlan& plan) {
   constexpr std::array<const char*, 5> kPaths{"simt", "mma", "wgmma", "first", "depthwise"};
-  constexpr std::array<const char*, 6> kTiles{"128x128", "128x64", "64x64", "256x64", "256x128", "128x256"};
+  constexpr std::array<const char*, 8> kTiles{"128x128", "128x64",  "64x64",         "256x64",
+                                              "256x128", "128x256", "256x64 strips", "256x128 strips"};
   return text(kPaths[static_cast<std::size_t>(plan.path)], " ", kTiles[static_cast<std::size_t>(plan.tile)], plan.vector ? " vector" : "",
               plan.splits > 1 ? text(" splits ", plan.splits) : "");
 }

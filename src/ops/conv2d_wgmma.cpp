@@ -29,22 +29,41 @@ bool fits(std::int64_t channels, const Conv2dProblem& d) { return channels % (de
 struct Tile {
   Conv2dTile name;
   std::int64_t rows, columns;
-  bool shares;  // two blocks on a multiprocessor: the stores of one overlap the products of the other
+  bool shares = false;  // two blocks on a multiprocessor: the stores of one overlap the products of the other
+  bool strips = false;  // one load of pixels for a row of taps
 };
-constexpr std::array<Tile, 5> kTiles{{{Conv2dTile::m128n64, 128, 64, true},
-                                      {Conv2dTile::m128n128, 128, 128, false},
-                                      {Conv2dTile::m256n64, 256, 64, false},
-                                      {Conv2dTile::m128n256, 128, 256, false},
-                                      {Conv2dTile::m256n128, 256, 128, false}}};
+constexpr std::array<Tile, 7> kTiles{{{Conv2dTile::m128n64, 128, 64, true},
+                                      {Conv2dTile::m128n128, 128, 128},
+                                      {Conv2dTile::m256n64, 256, 64},
+                                      {Conv2dTile::m128n256, 128, 256},
+                                      {Conv2dTile::m256n128, 256, 128},
+                                      {Conv2dTile::m256n64_strips, 256, 64, false, true},
+                                      {Conv2dTile::m256n128_strips, 256, 128, false, true}}};
 
-/// Cycles of one step of the reduction (128 bytes deep): 2048 products a cycle, 80% of them reached; about 40 bytes a cycle from L2.
-double step_cycles(const Tile& t) {
-  return std::max(static_cast<double>(t.rows * t.columns) / 32 / 0.8, static_cast<double>((t.rows + t.columns) * 128) / 40);
+Conv2dAxis row_axis(Conv2dPass pass, const Conv2dProblem& d) {
+  return pass == Conv2dPass::input_gradient ? conv2d_gradient_axis(d, 1, 0) : conv2d_forward_axis(d, 1);
+}
+
+/// Whether a row of taps reads neighbouring pixels, within what a strip brings. `d` is unrolled.
+bool has_strips(Conv2dPass pass, const Conv2dProblem& d) {
+  if (pass == Conv2dPass::filter_gradient || d.s < 2 || d.stride[1] != 1 || (pass == Conv2dPass::input_gradient && d.stride[0] != 1))
+    return false;
+  const Conv2dAxis axis = row_axis(pass, d), wide = conv2d_strip_axis(axis);
+  return (d.s - 1) * d.dilation[1] <= kConv2dStripPixels && d.n * std::max(d.p, d.h) * wide.pixels < kMostPixels && wide.upper <= 127 &&
+         wide.upper >= -128;
+}
+
+/// Cycles of one step of the reduction (128 bytes deep): 2048 products a cycle, 80% of them reached; 32 bytes a cycle from L2 (what GEMMs
+/// without clusters get).
+double step_cycles(const Tile& t, std::int64_t taps) {
+  const auto loads =
+      static_cast<double>((t.strips ? (t.rows + kConv2dStripPixels) : t.rows * taps) + t.columns * taps) / static_cast<double>(taps);
+  return std::max(static_cast<double>(t.rows * t.columns) / 32 / 0.8, loads * 128 / 32);
 }
 
 /// Cycles of one tile: its steps, and its stores at 16 bytes a cycle.
-double tile_cycles(const Tile& t, double steps, double store_bytes) {
-  const double work = steps * step_cycles(t), store = store_bytes / 16;
+double tile_cycles(const Tile& t, double steps, double store_bytes, std::int64_t taps = 1) {
+  const double work = steps * step_cycles(t, taps), store = store_bytes / 16;
   return (t.shares ? std::max(work, store) + 0.3 * std::min(work, store) : work + store) + 600;
 }
 
@@ -76,15 +95,22 @@ void offer_splits(Best& best, const Tile& t, const Conv2dProblem& d, const Devic
   }
 }
 
-void offer_tile(Best& best, const Tile& t, Conv2dPass pass, const Conv2dProblem& d, const DeviceProfile& profile) {
+void offer_tile(Best& best, const Tile& t, Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile) {
+  const Conv2dProblem d = conv2d_unrolled(pass, problem);
+  if (t.strips && !has_strips(pass, d)) return;
   if (pass == Conv2dPass::filter_gradient) return offer_splits(best, t, d, profile);
   const bool forward = pass == Conv2dPass::forward;
   const std::int64_t columns = divide_up(forward ? d.k : d.c, t.columns), phases = forward ? 1 : d.stride[0] * d.stride[1];
-  const std::int64_t rows = phases * divide_up(forward ? d.output_pixels() : divide_up(d.n * d.h * d.w, phases), t.rows);
+  const std::int64_t width = t.strips ? conv2d_strip_axis(row_axis(pass, d)).pixels : forward ? d.q : d.w;
+  const std::int64_t rows = phases * divide_up(divide_up(d.n * (forward ? d.p : d.h) * width, phases), t.rows);
   const std::int64_t chunks = forward ? divide_up(d.first(), depth(d)) + divide_up(d.second, depth(d)) : divide_up(d.k, depth(d));
   const double steps = static_cast<double>(d.r * d.s * chunks) / static_cast<double>(phases);
-  const double bytes = static_cast<double>(t.rows * t.columns) * static_cast<double>(size_of(d.dtype)) * (d.residual ? 2 : 1);
-  best.offer(t.name, 1, static_cast<double>(divide_up(rows * columns, profile.multiprocessors)) * tile_cycles(t, steps, bytes));
+  const auto element = static_cast<double>(size_of(d.dtype));
+  const double bytes = static_cast<double>(t.rows * t.columns) * element * (d.residual ? 2 : 1);
+  double cycles = static_cast<double>(divide_up(rows * columns, profile.multiprocessors)) * tile_cycles(t, steps, bytes, d.s);
+  if (t.strips && d.statistics)  // by another pass over y
+    cycles += 3000 + static_cast<double>(d.output_pixels() * d.k) * element / (16.0 * profile.multiprocessors);
+  best.offer(t.name, 1, cycles);
 }
 
 }  // namespace
@@ -119,7 +145,7 @@ std::vector<Conv2dPlan> conv2d_wgmma_candidates(Conv2dPass pass, const Conv2dPro
   for (const Tile& t : kTiles) {
     Best best;
     offer_tile(best, t, pass, d, profile);
-    result.push_back(best.plan);
+    if (best.cycles < std::numeric_limits<double>::infinity()) result.push_back(best.plan);
   }
   return result;
 }
@@ -127,7 +153,8 @@ std::vector<Conv2dPlan> conv2d_wgmma_candidates(Conv2dPass pass, const Conv2dPro
 bool conv2d_wgmma_is_supported(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {
   if (plan.path != Conv2dPath::wgmma || !plan.vector || plan.splits < 1 || !conv2d_wgmma_supports(pass, d)) return false;
   if (plan.splits > 1 && pass != Conv2dPass::filter_gradient) return false;
-  return std::any_of(kTiles.begin(), kTiles.end(), [&](const Tile& t) { return t.name == plan.tile; });
+  const auto fits_tile = [&](const Tile& t) { return t.name == plan.tile && (!t.strips || has_strips(pass, conv2d_unrolled(pass, d))); };
+  return std::any_of(kTiles.begin(), kTiles.end(), fits_tile);
 }
 
 }  // namespace epitaxy

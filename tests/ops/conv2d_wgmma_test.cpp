@@ -138,6 +138,30 @@ TEST(Conv2dWgmma, PeriodicWithStride) {
   }
 }
 
+/// One load for a row of taps: filters of several widths, both directions of the taps, epilogue and second images.
+TEST(Conv2dWgmma, Strips) {
+  std::size_t next = 0;
+  int trials = 0;
+  for (const Conv2dCase& one : wgmma_cases())
+    for (const Conv2dPass pass : {Conv2dPass::forward, Conv2dPass::input_gradient})
+      for (const DType dtype : {DType::bf16, DType::fp16, DType::fp32}) {
+        if (dtype == DType::fp32 && pass != Conv2dPass::forward) continue;
+        const Trial t = trial(one, pass, dtype, Fill::integers(-2, 2));
+        const Conv2dPlan plan = plan_of(++next % 2 ? Conv2dTile::m256n64_strips : Conv2dTile::m256n128_strips);
+        if (!conv2d_wgmma_is_supported(pass, t.problem(), plan)) continue;
+        SCOPED_TRACE(one.name);
+        expect_exact(t, plan, reference(t));
+        ++trials;
+      }
+  EXPECT_GE(trials, 40);
+  Trial t = trial({"", 2, 9, 14, 40, 136, 2, 5, conv_options(2)}, Conv2dPass::forward, DType::bf16, Fill::normal(0.25));
+  t.options.residual = t.options.statistics = true;
+  t.options.activation = Activation::relu;
+  t.inputs.push_back(make({DType::bf16, {2, 12, 14, 136}}, Fill::normal(0.5), 6));
+  const OperationPtr operation = conv2d_with_plan(t.pass, t.options, t.size, plan_of(Conv2dTile::m256n128_strips));
+  for (const Device device : wgmma_devices()) EXPECT_TRUE(meets_tolerance(*operation, t.inputs, run_on(device, *operation, t.inputs)));
+}
+
 TEST(Conv2dWgmma, EveryTile) {
   const std::vector<Conv2dCase> cases{{"3x3", 3, 11, 9, 40, 264, 2, 2, conv_options(1)}};  // 360 pixels, 264 columns: edges of every tile
   for (const Conv2dCase& one : cases)
@@ -222,11 +246,14 @@ TEST(Conv2dWgmma, MoreTilesThanBlocks) {
       return one;
     }();
   } device;
-  const Conv2dCase one{"", 2, 13, 11, 96, 136, 1, 3, conv_options(1, 2)};
+  Conv2dOptions options = conv_options(1);
+  options.stride = {2, 1};
+  const Conv2dCase one{"", 2, 13, 23, 96, 136, 2, 3, options};
   for (const Conv2dPass pass : kPasses) {
     Trial t = trial(one, pass, DType::fp16, Fill::integers(-2, 2));
     const auto want = reference(t);
-    for (const Conv2dTile tile : {Conv2dTile::m128n64, Conv2dTile::m256n64}) {
+    for (const Conv2dTile tile : {Conv2dTile::m128n64, Conv2dTile::m256n64, Conv2dTile::m256n64_strips}) {
+      if (!conv2d_wgmma_is_supported(pass, t.problem(), plan_of(tile))) continue;
       const OperationPtr operation = conv2d_with_plan(pass, t.options, t.size, plan_of(tile, pass == Conv2dPass::filter_gradient ? 2 : 1));
       EXPECT_TRUE(close(run_on({DeviceKind::emulated, 0}, *operation, t.inputs)[0], want[0], 0)) << operation->name();
     }
