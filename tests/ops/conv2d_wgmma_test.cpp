@@ -300,8 +300,11 @@ TEST(Conv2dWgmma, Plans) {
         const Conv2dPlan plan = conv2d_wgmma_plan(pass, d, kProfile90);
         EXPECT_TRUE(conv2d_wgmma_is_supported(pass, d, plan));
         EXPECT_EQ(plan, conv2d_wgmma_plan(pass, d, kProfile90));
-        if (one.name == "3x3 14 256->256" && batch == 256 && pass == Conv2dPass::forward) {
+        if (one.name == "1x1 14 1024->256" && batch == 256 && pass == Conv2dPass::forward) {
           EXPECT_EQ(plan.tile, Conv2dTile::m128n256);
+        }
+        if (one.name == "3x3 56 64->64" && batch > 1 && pass != Conv2dPass::filter_gradient) {
+          EXPECT_EQ(plan.tile, Conv2dTile::m256n64_strips);
         }
         if (one.name == "3x3 56 64->64" && pass == Conv2dPass::filter_gradient && batch == 256) {
           EXPECT_GT(plan.splits, 16);
