@@ -12,13 +12,12 @@ namespace {
 
 /// The place of pixel p of images of rows x columns; 32-bit division, for there are fewer than 2^31 pixels.
 struct Place {
-  std::int64_t image;
-  int row, column;
+  int image, row, column;
 };
 __device__ __forceinline__ Place place_of(std::int64_t p, std::int64_t rows, std::int64_t columns) {
   const unsigned pixel = static_cast<unsigned>(p), width = static_cast<unsigned>(columns), height = static_cast<unsigned>(rows);
   const unsigned line = pixel / width, image = line / height;
-  return {image, static_cast<int>(line - image * height), static_cast<int>(pixel - line * width)};
+  return {static_cast<int>(image), static_cast<int>(line - image * height), static_cast<int>(pixel - line * width)};
 }
 
 /// What normalises N channels.
@@ -38,7 +37,7 @@ struct Constants {
 
 /// kR x kS is the window where it is known at compile time, else 0: then its taps are loaded one after another.
 template <class T, int N, int kR, int kS>
-__global__ void __launch_bounds__(kTileThreads) forward_kernel(BatchNormMaxPool2dArgs args, std::int64_t size, ChannelLayout layout) {
+__global__ void __launch_bounds__(kTileThreads, 2) forward_kernel(BatchNormMaxPool2dArgs args, std::int64_t size, ChannelLayout layout) {
   const PoolShape& a = args.shape;
   const ChannelPlace place = channel_place<N>(layout, a.c);
   if (!place.active) return;
@@ -47,9 +46,12 @@ __global__ void __launch_bounds__(kTileThreads) forward_kernel(BatchNormMaxPool2
   const T* x = static_cast<const T*>(args.x) + place.channel;
   for (std::int64_t p = first + place.row; p < last; p += layout.rows) {
     const Place at = place_of(p, a.p, a.q);
-    const std::int64_t h0 = a.row_start(at.row), w0 = a.column_start(at.column);
-    const T* corner = x + ((at.image * a.h + h0) * a.w + w0) * a.c;  // may lie outside the image
-    const auto inside = [&](int r, int s) { return h0 + r >= 0 && h0 + r < a.h && w0 + s >= 0 && w0 + s < a.w; };
+    const int height = static_cast<int>(a.h), width = static_cast<int>(a.w);
+    const int h0 = at.row * a.stride_h - a.pad_top, w0 = at.column * a.stride_w - a.pad_left;
+    const T* corner = x + ((at.image * height + h0) * width + w0) * a.c;  // may lie outside the image
+    const auto inside = [&](int r, int s) {
+      return static_cast<unsigned>(h0 + r) < static_cast<unsigned>(height) && static_cast<unsigned>(w0 + s) < static_cast<unsigned>(width);
+    };
     float best[N] = {};
     Vector<std::uint8_t, N> index{};
     bool empty = true;
@@ -70,7 +72,7 @@ __global__ void __launch_bounds__(kTileThreads) forward_kernel(BatchNormMaxPool2
 #pragma unroll
       for (int tap = 0; tap < kR * kS; ++tap)
         if (inside(tap / kS, tap % kS))
-          values[tap].load(corner + (tap / kS * a.w + tap % kS) * a.c);
+          values[tap].load(corner + (tap / kS * width + tap % kS) * a.c);
         else
           values[tap] = {};
 #pragma unroll
@@ -81,7 +83,7 @@ __global__ void __launch_bounds__(kTileThreads) forward_kernel(BatchNormMaxPool2
         for (int s = 0; s < a.s; ++s)
           if (inside(r, s)) {
             Packed<T, N> values;
-            values.load(corner + (r * a.w + s) * a.c);
+            values.load(corner + (r * width + s) * a.c);
             take(values, r * a.s + s);
           }
     }
@@ -99,10 +101,13 @@ __device__ __forceinline__ void gather(const BatchNormMaxPool2dArgs& args, std::
   const int width = kKernel ? kKernel : a.s;
   const PoolRange rows = pool_windows(at.row, a.pad_top, kKernel ? kKernel : a.r, kStride ? kStride : a.stride_h, a.p);
   const PoolRange columns = pool_windows(at.column, a.pad_left, width, kStride ? kStride : a.stride_w, a.q);
-  for (std::int64_t row = rows.first; row < rows.last; ++row)
-    for (std::int64_t column = columns.first; column < columns.last; ++column) {
-      const std::int64_t from = ((at.image * a.p + row) * a.q + column) * a.c + channel;
-      const int tap = static_cast<int>((at.row - a.row_start(row)) * width + (at.column - a.column_start(column)));
+  const int top = at.row + a.pad_top, left = at.column + a.pad_left;
+  const int stride_h = kStride ? kStride : a.stride_h, stride_w = kStride ? kStride : a.stride_w;
+  for (int row = rows.first; row < rows.last; ++row)
+    for (int column = columns.first; column < columns.last; ++column) {
+      const int pixel = (at.image * static_cast<int>(a.p) + row) * static_cast<int>(a.q) + column;
+      const std::int64_t from = pixel * a.c + channel;
+      const int tap = (top - row * stride_h) * width + left - column * stride_w;
       float v[N];
       load_floats(v, static_cast<const T*>(args.dy) + from);
       const auto chosen = load_vector<std::uint8_t, N>(args.index + from);
@@ -119,7 +124,7 @@ __device__ __forceinline__ float masked(float gradient, float value) {
 }
 
 template <class T, int N, int kKernel, int kStride>
-__global__ void __launch_bounds__(kTileThreads) reduce_kernel(BatchNormMaxPool2dArgs args, std::int64_t size, ChannelLayout layout) {
+__global__ void __launch_bounds__(kTileThreads, 2) reduce_kernel(BatchNormMaxPool2dArgs args, std::int64_t size, ChannelLayout layout) {
   const std::int64_t channels = args.shape.c;
   const ChannelPlace place = channel_place<N>(layout, channels);
   const std::int64_t first = blockIdx.x * size, last = first + size < args.pixels() ? first + size : args.pixels();
@@ -153,7 +158,7 @@ __global__ void __launch_bounds__(kTileThreads) reduce_kernel(BatchNormMaxPool2d
 
 /// dx = scale * (g - offset - (x - mean) * slope), g the gathered and masked gradient; offset and slope are 0 where not training.
 template <class T, int N, int kKernel, int kStride>
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 2)
     input_gradient_kernel(BatchNormMaxPool2dArgs args, std::int64_t size, ChannelLayout layout) {
   const std::int64_t channels = args.shape.c;
   const ChannelPlace place = channel_place<N>(layout, channels);

@@ -22,13 +22,13 @@ struct PoolShape {
 
 /// Output windows that cover input position `at`: [first, last).
 struct PoolRange {
-  std::int64_t first, last;
+  int first, last;
 };
 EPITAXY_HOST_DEVICE inline PoolRange pool_windows(std::int64_t at, int pad, int kernel, int stride, std::int64_t outputs) {
   const unsigned reach = static_cast<unsigned>(at + pad);  // >= 0
   const unsigned width = static_cast<unsigned>(kernel), step = static_cast<unsigned>(stride);
-  const std::int64_t first = reach < width ? 0 : (reach - width) / step + 1, last = reach / step + 1;
-  return {first, last < outputs ? last : outputs};
+  const unsigned first = reach < width ? 0 : (reach - width) / step + 1, last = reach / step + 1, most = static_cast<unsigned>(outputs);
+  return {static_cast<int>(first), static_cast<int>(last < most ? last : most)};
 }
 
 struct Pool2dArgs {

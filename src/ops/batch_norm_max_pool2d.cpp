@@ -21,7 +21,8 @@ PoolShape checked_shape(const char* name, const Pool2dOptions& pool, std::span<c
   const TensorSpec& x = inputs[0];
   require(is_floating(x.dtype) && x.shape.rank() == 4 && x.shape.count() > 0, name,
           ": x must be a floating image [N, H, W, C], not empty, got ", x);
-  require(x.shape.count() / x.shape[3] < (std::int64_t{1} << 31), name, ": ", x, " has more than 2^31 pixels: use a smaller batch");
+  require(x.shape.count() / x.shape[3] < (std::int64_t{1} << 31) - (1 << 20), name, ": ", x,
+          " has more than 2^31 pixels: use a smaller batch");
   for (std::size_t i = 0; i < count; ++i)
     require(inputs[first + i] == TensorSpec{DType::fp32, {x.shape[3]}}, name, ": ", kChannelInputs[i], " must be fp32 [", x.shape[3],
             "], got ", inputs[first + i]);
