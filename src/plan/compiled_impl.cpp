@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "epitaxy/ops/cast.h"
+#include "epitaxy/ops/loss_scale.h"
+#include "plan/memory_text.h"
+#include "plan/recompute.h"
 
 namespace epitaxy {
 
@@ -23,6 +26,7 @@ CompiledModel::Impl::Impl(Model m, CompileOptions o)
   if (options.training) {
     const float one = 1.0f;
     write(persistent.gradient_scale, &one);
+    if (persistent.loss_scale) write(persistent.loss_scale, &kFirstLossScale);
   }
   std::size_t s = 0;
   for (const auto& state : model.states()) {
@@ -93,6 +97,8 @@ std::map<ValueId, Tensor> CompiledModel::Impl::fixed_tensors(const StepGraph& st
                                                       {t.flat_copy, &persistent.copy},
                                                       {t.learning_rate, &persistent.learning_rate},
                                                       {t.gradient_scale, &persistent.gradient_scale},
+                                                      {t.loss_scale, &persistent.loss_scale},
+                                                      {t.finite_steps, &persistent.finite_steps},
                                                       {t.ring, &persistent.ring},
                                                       {t.class_weights, &persistent.class_weights}};
   for (const auto& [id, tensor] : others)
@@ -107,8 +113,27 @@ Compiled CompiledModel::Impl::make(std::int64_t batch, bool training) {
   compiled.output = step.output();
   compiled.target = step.target();
   compiled.fixed = fixed_tensors(step);
+  compiled.plan = std::make_unique<Plan>(step.graph(), context, step.fixed, step.kept);
+  const std::size_t budget = arena_budget(step);
+  if (compiled.plan->arena_bytes() <= budget) return compiled;
+  if (!training || recompute_into(step, context, budget).arena > budget) {
+    CompileOptions purpose = options;
+    purpose.training = training;
+    require_memory(model, purpose, batch);
+    fail("not enough memory: ", model.name(), " at batch ", batch, " needs ",
+         memory_text(static_cast<double>(compiled.plan->arena_bytes())), " beside its parameters but ",
+         memory_text(static_cast<double>(budget)), " are left; use a smaller --batch or smaller images");
+  }
   compiled.plan = std::make_unique<Plan>(std::move(step.graph()), context, step.fixed, step.kept);
   return compiled;
+}
+
+std::size_t CompiledModel::Impl::arena_budget(const StepGraph& step) const {
+  if (options.memory_limit == 0) return context.backend->free_memory() + (arena ? arena->bytes() : 0);
+  const auto bytes_of = [&](ValueId id) { return id == kNoValue ? 0 : step.graph().spec(id).bytes(); };
+  const std::size_t others = persistent_sizes(model, options).total() + fixed_overhead(options.device) +
+                             Feed::bytes_for(context, bytes_of(step.input()), bytes_of(step.target()));
+  return options.memory_limit > others ? static_cast<std::size_t>(options.memory_limit) - others : 0;
 }
 
 void CompiledModel::Impl::reserve(std::span<const std::int64_t> training, std::span<const std::int64_t> evaluation) {

@@ -24,6 +24,8 @@ struct CompiledModel::Impl {
   void reserve(std::span<const std::int64_t> training, std::span<const std::int64_t> evaluation);
   Compiled& plan_of(std::int64_t batch, bool training);
   Compiled make(std::int64_t batch, bool training);
+  /// Bytes that a plan's arena may take.
+  std::size_t arena_budget(const StepGraph& step) const;
   /// Memory of the values that outlive a step.
   std::map<ValueId, Tensor> fixed_tensors(const StepGraph& step) const;
 

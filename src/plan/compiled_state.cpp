@@ -53,6 +53,9 @@ std::vector<NamedTensor> CompiledModel::optimizer_state() const {
       const Tensor view = impl_->flat_view(impl_->persistent.moments[m], i, parameters[i].shape);
       result.push_back({parameters[i].name + ".moment" + std::to_string(m + 1), copy_to(cpu_backend(), view, *impl_->context.backend)});
     }
+  const Persistent& kept = impl_->persistent;
+  for (const auto& [name, tensor] : {std::pair{"loss_scale", &kept.loss_scale}, std::pair{"finite_steps", &kept.finite_steps}})
+    if (*tensor) result.push_back({name, copy_to(cpu_backend(), *tensor, *impl_->context.backend)});
   result.push_back({"step", Tensor(cpu_backend(), {DType::int64, {1}})});
   *result.back().tensor.as<std::int64_t>() = impl_->steps;
   return result;
@@ -69,6 +72,8 @@ void CompiledModel::set_optimizer_state(const std::vector<NamedTensor>& state) {
   for (const auto& moment : impl_->persistent.moments)
     for (std::size_t i = 0; i < parameters.size(); ++i)
       impl_->write(impl_->flat_view(moment, i, parameters[i].shape), state[at++].tensor.data());
+  for (const Tensor* tensor : {&impl_->persistent.loss_scale, &impl_->persistent.finite_steps})
+    if (*tensor) impl_->write(*tensor, state[at++].tensor.data());
   impl_->write(impl_->persistent.step, state[at].tensor.data());
   impl_->steps = impl_->metrics_read = *state[at].tensor.as<std::int64_t>();
 }

@@ -43,6 +43,11 @@ void apply(Graph& graph, const Rewrite& rewrite, int place) {
   graph.set_nodes(std::move(nodes));
 }
 
+/// On a CPU the convolutions of our libraries have no such epilogues: reading twice would only move elsewhere.
+bool pays(Fusion fusion, Device device) {
+  return device.kind != DeviceKind::cpu || (fusion != Fusion::conv_statistics && fusion != Fusion::concat_conv);
+}
+
 }  // namespace
 
 std::string_view name(Fusion fusion) { return kNames[static_cast<std::size_t>(fusion)]; }
@@ -77,9 +82,9 @@ std::vector<FusedNode> fuse(Graph& graph, FusionSet fusions, std::span<const Val
   Uses uses = graph.uses();
   for (int i = 0; i < kFusions; ++i) {
     const auto fusion = static_cast<Fusion>(i);
-    if (!fusions.contains(fusion)) continue;
+    if (!fusions.contains(fusion) || !pays(fusion, device)) continue;
     for (int n = 0; n < static_cast<int>(graph.nodes().size()); ++n) {
-      const auto rewrite = match(fusion, {graph, uses, kept, device}, n);
+      const auto rewrite = match(fusion, {graph, uses, kept}, n);
       const int place = rewrite ? place_of(graph, uses, *rewrite) : -1;
       if (place < 0) continue;
       FusedNode& fused = made.emplace_back(FusedNode{fusion, rewrite->replacement[0].name, {}, 0});

@@ -18,14 +18,13 @@ struct FusionSite {
   Graph& graph;
   const Uses& uses;
   std::span<const ValueId> kept;
-  Device device;
 
   const Node& node(int n) const { return graph.nodes()[static_cast<std::size_t>(n)]; }
   /// The one node that reads a computed value which nobody else needs; -1 where there is none.
   int only_reader(ValueId value) const;
 };
 
-/// The rewrite of that kind whose first node is `first`, where it applies and pays.
+/// The rewrite of that kind whose first node is `first`, where it applies.
 std::optional<Rewrite> match(Fusion fusion, const FusionSite& site, int first);
 
 }  // namespace epitaxy

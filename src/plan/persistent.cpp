@@ -24,6 +24,10 @@ void for_each_array(const Model& model, const CompileOptions& options, Persisten
   for (int i = 0; i < moment_count(options.optimizer.kind); ++i) place(p.moments.emplace_back(), flat, sizes.optimizer);
   place(p.learning_rate, scalar, sizes.states);
   place(p.gradient_scale, scalar, sizes.states);
+  if (scales_loss(options.precision)) {
+    place(p.loss_scale, scalar, sizes.states);
+    place(p.finite_steps, scalar, sizes.states);
+  }
   place(p.ring, {DType::fp32, {kRingRows, 2}}, sizes.states);
   if (!options.class_weights.empty())
     place(p.class_weights, {DType::fp32, {static_cast<std::int64_t>(options.class_weights.size())}}, sizes.states);

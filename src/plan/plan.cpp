@@ -1,70 +1,21 @@
 #include "epitaxy/plan/plan.h"
 
-#include <algorithm>
-#include <limits>
+#include "plan/layout.h"
 
 namespace epitaxy {
 
-namespace {
-constexpr int kFixed = -1;
-constexpr int kForever = std::numeric_limits<int>::max();
-}  // namespace
-
 Plan::Plan(Graph graph, const Context& context, std::span<const ValueId> fixed, std::span<const ValueId> kept)
     : graph_(std::move(graph)), context_(context) {
-  const auto count = graph_.values().size();
-  constexpr int kUnplaced = -2;
-  block_of_.assign(count, kUnplaced);
-  for (const ValueId id : fixed) block_of_[id] = kFixed;
-
-  std::vector<int> last_use(count, 0);
-  const int nodes = static_cast<int>(graph_.nodes().size());
-  for (int n = 0; n < nodes; ++n)
-    for (const ValueId id : graph_.nodes()[n].inputs) last_use[id] = n;
-  for (const ValueId id : kept) last_use[id] = kForever;
-
-  std::vector<Lifetime> blocks;
-  const auto open_block = [&](std::size_t bytes, int first, int last) {
-    blocks.push_back({bytes, first, last});
-    return static_cast<int>(blocks.size()) - 1;
-  };
-  for (std::size_t id = 0; id < count; ++id)  // what is fed lives from the start
-    if (block_of_[id] == kUnplaced && (graph_.values()[id].role == Role::input || graph_.values()[id].role == Role::target))
-      block_of_[id] = open_block(graph_.values()[id].spec.bytes(), 0, last_use[id]);
-
-  for (int n = 0; n < nodes; ++n) {
-    const Node& node = graph_.nodes()[n];
-    const auto specs = graph_.specs(node.inputs);
-    nodes_.emplace_back().prepared = node.operation->prepare(specs, context_);
-    const Prepared* prepared = nodes_.back().prepared.get();
-    for (std::size_t o = 0; o < node.outputs.size(); ++o) {
-      const ValueId id = node.outputs[o];
-      if (block_of_[id] != kUnplaced) continue;
-      const int output = static_cast<int>(o);
-      const std::size_t bytes =
-          node.operation->is_opaque(output) ? node.operation->output_bytes(output, specs, context_, prepared) : graph_.spec(id).bytes();
-      const int source = node.operation->is_view() ? 0 : node.operation->in_place(static_cast<int>(o));
-      if (source >= 0) {
-        const int block = block_of_[node.inputs[source]];
-        const auto readers = std::count_if(node.inputs.begin(), node.inputs.end(), [&](ValueId in) { return block_of_[in] == block; });
-        const bool dies = block >= 0 && blocks[block].last == n && readers == 1 && graph_.spec(node.inputs[source]).bytes() == bytes;
-        if (node.operation->is_view() || dies) {
-          block_of_[id] = block;
-          if (block >= 0) blocks[block].last = std::max(blocks[block].last, std::max(n, last_use[id]));
-          continue;
-        }
-      }
-      block_of_[id] = open_block(bytes, n, std::max(n, last_use[id]));
-    }
+  std::vector<NodeMemory> memory;
+  for (const Node& node : graph_.nodes()) {
+    nodes_.emplace_back().prepared = node.operation->prepare(graph_.specs(node.inputs), context_);
+    memory.push_back(memory_of(graph_, node, context_, nodes_.back().prepared.get()));
+    workspace_bytes_.push_back(memory.back().workspace);
   }
-
-  for (int n = 0; n < nodes; ++n) {
-    const Node& node = graph_.nodes()[n];
-    const auto specs = graph_.specs(node.inputs);
-    workspace_bytes_.push_back(node.operation->workspace_bytes(specs, context_, nodes_[n].prepared.get()));
-    workspace_block_.push_back(workspace_bytes_.back() ? open_block(workspace_bytes_.back(), n, n) : kFixed);
-  }
-  offsets_ = place(blocks, arena_bytes_);
+  Layout layout = lay_out_blocks(graph_, memory, fixed, kept);
+  block_of_ = std::move(layout.block_of);
+  workspace_block_ = std::move(layout.workspace_block);
+  offsets_ = place(layout.blocks, arena_bytes_);
 }
 
 void Plan::bind(const std::shared_ptr<Buffer>& arena, const std::map<ValueId, Tensor>& fixed) {

@@ -8,7 +8,9 @@ StepGraph step_graph(const Model& model, const CompileOptions& options, std::int
     step.values = training_graph(model, options, batch);
     step.fixed = step.values.gradients;
   } else {
-    step.values.built = build(model, build_options(options, batch, false));
+    FusedModel fused = fused_model(model, options, batch, false);
+    step.values.built = std::move(fused.built);
+    step.values.fusions = std::move(fused.fusions);
     step.kept = {step.output()};
   }
   const auto& values = step.graph().values();
@@ -24,11 +26,13 @@ void check_options(const Model& model, const CompileOptions& options) {
           " scales");
   require(options.mean.empty() || static_cast<std::int64_t>(options.mean.size()) == channels, "normalisation: ", options.mean.size(),
           " means for ", channels, " channels");
-  require(!(options.training && options.precision == Precision::fp16),
-          "training in fp16 needs loss scaling, which Epitaxy lacks; use bf16");
-  require(model.output_shape().rank() == 1, "a model to be trained ends in [outputs], got ", model.output_shape());
-  require(options.class_weights.empty() || static_cast<std::int64_t>(options.class_weights.size()) == model.output_shape()[0],
-          options.class_weights.size(), " class weights for ", model.output_shape()[0], " classes");
+  const Shape& output = model.output_shape();
+  require(output.rank() == 1 || output.rank() == 3, "a model ends in [outputs], or pixel by pixel in [H, W, classes]; ", model.name(),
+          " ends in ", output);
+  require(!options.training || output.rank() == 1 || is_classification(options.loss), "a model that ends in pixels, ", output,
+          ", is trained with softmax_cross_entropy, not ", name(options.loss));
+  require(options.class_weights.empty() || static_cast<std::int64_t>(options.class_weights.size()) == output[-1],
+          options.class_weights.size(), " class weights for ", output[-1], " classes");
 }
 
 }  // namespace epitaxy

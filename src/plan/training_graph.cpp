@@ -4,6 +4,7 @@
 
 #include "epitaxy/ops/cast.h"
 #include "epitaxy/ops/loss.h"
+#include "epitaxy/ops/loss_scale.h"
 #include "epitaxy/ops/record_metrics.h"
 
 namespace epitaxy {
@@ -31,6 +32,18 @@ OperationPtr optimizer_operation(const CompileOptions& options, std::int64_t dec
   return adam({o.beta1, o.beta2, o.epsilon, o.weight_decay, o.kind == OptimizerKind::adamw, decay_count, copy});
 }
 
+/// What the optimizer multiplies gradients by: clipping, and the inverse of the loss scale.
+ValueId gradient_scale(Graph& graph, TrainingGraph& training, const CompileOptions& options) {
+  const float clip = options.optimizer.clip_norm;
+  if (!scales_loss(options.precision)) {
+    training.gradient_scale = graph.add_value("gradient_scale", {DType::fp32, {1}}, Role::scalar);
+    return clip > 0 ? graph.add(clip_by_global_norm(clip), {training.flat_gradients})[1] : training.gradient_scale;
+  }
+  const ValueId norm = graph.add(clip_by_global_norm(1.0f), {training.flat_gradients}, "gradient_norm")[0];
+  return graph.add(update_loss_scale({.clip_norm = clip}), {norm, training.loss_scale, training.finite_steps}, {},
+                   {kNoValue, training.loss_scale, training.finite_steps})[0];
+}
+
 }  // namespace
 
 std::string_view name(LossKind kind) { return kLosses[static_cast<std::size_t>(kind)]; }
@@ -56,14 +69,19 @@ FlatLayout flat_layout(const std::vector<Parameter>& parameters) {
 }
 
 TensorSpec target_spec(const Model& model, const CompileOptions& options, std::int64_t batch) {
-  if (is_classification(options.loss)) return {DType::int32, {batch}};
-  return {DType::fp32, model.output_shape().prepend(batch)};
+  const Shape& output = model.output_shape();
+  if (!is_classification(options.loss)) return {DType::fp32, output.prepend(batch)};
+  return {DType::int32, output.rank() == 1 ? Shape{batch} : Shape{batch, output[0], output[1]}};
 }
 
 int moment_count(OptimizerKind kind) { return kind == OptimizerKind::sgd ? 1 : 2; }
 
-BuildOptions build_options(const CompileOptions& options, std::int64_t batch, bool training) {
-  return {batch, options.precision, training, options.seed, options.input_dtype, !options.mean.empty()};
+FusedModel fused_model(const Model& model, const CompileOptions& options, std::int64_t batch, bool training) {
+  FusedModel result;
+  result.built = build(model, {batch, options.precision, training, options.seed, options.input_dtype, !options.mean.empty()});
+  const ValueId kept[] = {result.built.output};
+  result.fusions = fuse(result.built.graph, options.fusion, kept, options.device);
+  return result;
 }
 
 TrainingGraph training_graph(const Model& model, const CompileOptions& options, std::int64_t batch) {
@@ -72,10 +90,18 @@ TrainingGraph training_graph(const Model& model, const CompileOptions& options, 
   const TensorSpec scalar{DType::fp32, {1}}, flat{DType::fp32, {layout.count}};
 
   TrainingGraph training;
-  training.built = build(model, build_options(options, batch, true));
+  FusedModel fused = fused_model(model, options, batch, true);
+  training.built = std::move(fused.built);
+  training.fusions = std::move(fused.fusions);
   Graph& graph = training.built.graph;
-  const ValueId output = training.built.output, step = training.built.step;
+  ValueId output = training.built.output;
+  const ValueId step = training.built.step;
   training.target = graph.add_value("target", target_spec(model, options, batch), Role::target);
+  if (scales_loss(options.precision)) {  // the loss in fp32, so that its gradient can be scaled before it is rounded
+    training.loss_scale = graph.add_value("loss_scale", scalar, Role::scalar);
+    training.finite_steps = graph.add_value("finite_steps", scalar, Role::scalar);
+    output = graph.add(scale_gradient(), {graph.add(cast(DType::fp32), {output})[0], training.loss_scale})[0];
+  }
   std::vector<ValueId> loss_inputs{output, training.target};
   if (!options.class_weights.empty()) {
     training.class_weights =
@@ -95,8 +121,7 @@ TrainingGraph training_graph(const Model& model, const CompileOptions& options, 
   training.learning_rate = graph.add_value("learning_rate", scalar, Role::scalar);
   for (int i = 0; i < moment_count(options.optimizer.kind); ++i)
     training.moments.push_back(graph.add_value("moment" + std::to_string(i + 1), flat, Role::state));
-  ValueId scale = training.gradient_scale = graph.add_value("gradient_scale", scalar, Role::scalar);
-  if (options.optimizer.clip_norm > 0) scale = graph.add(clip_by_global_norm(options.optimizer.clip_norm), {training.flat_gradients})[1];
+  const ValueId scale = gradient_scale(graph, training, options);
 
   std::vector<ValueId> inputs{training.flat_parameters, training.flat_gradients}, bound{training.flat_parameters};
   inputs.insert(inputs.end(), training.moments.begin(), training.moments.end());

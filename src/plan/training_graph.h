@@ -16,20 +16,30 @@ FlatLayout flat_layout(const std::vector<Parameter>& parameters);
 /// Rows of the metric ring: at most so many steps between two reads.
 inline constexpr std::int64_t kRingRows = 256;
 
+/// A model's forward graph, fused.
+struct FusedModel {
+  BuiltModel built;
+  std::vector<FusedNode> fusions;
+};
+FusedModel fused_model(const Model& model, const CompileOptions& options, std::int64_t batch, bool training);
+
 /// The values a step is fed with or keeps, beside those of the built model. kNoValue where a step has none.
 struct TrainingGraph {
   BuiltModel built;
+  std::vector<FusedNode> fusions;
   ValueId target = kNoValue, class_weights = kNoValue, loss = kNoValue;
   ValueId learning_rate = kNoValue, gradient_scale = kNoValue, ring = kNoValue;
+  ValueId loss_scale = kNoValue, finite_steps = kNoValue;  // fp16
   ValueId flat_parameters = kNoValue, flat_gradients = kNoValue, flat_copy = kNoValue;
   std::vector<ValueId> moments;    // flat: velocity, or m and v
   std::vector<ValueId> gradients;  // per parameter, fp32
 };
 
-/// How the targets of a batch look: int32 [batch] or fp32 [batch, outputs].
+/// How the targets of a batch look: classes int32 [batch], of pixels int32 [batch, H, W], or values fp32 [batch, outputs].
 TensorSpec target_spec(const Model& model, const CompileOptions& options, std::int64_t batch);
 int moment_count(OptimizerKind kind);
-BuildOptions build_options(const CompileOptions& options, std::int64_t batch, bool training);
+/// fp16 gradients need dynamic loss scaling.
+constexpr bool scales_loss(Precision precision) { return precision == Precision::fp16; }
 TrainingGraph training_graph(const Model& model, const CompileOptions& options, std::int64_t batch);
 
 }  // namespace epitaxy

@@ -239,8 +239,11 @@ std::vector<Setting> machine_settings() {
           "threads", group, "N", "CPU threads; 0: all", [](auto& c, const auto& v) { c.threads = number_in(v, 0, 4096); },
           [](Config c) { return Values{shortest(c.threads)}; }),
       one(
-          "memory-limit", group, "BYTES", "refuses to start where more is needed: 500M, 4G; 0: what is free",
+          "memory-limit", group, "BYTES",
+          "500M, 4G: where a step needs more, values are computed again in the backward pass; default 0: what is free",
           [](auto& c, const auto& v) { c.memory_limit = parse_memory_size(v); }, [](Config c) { return Values{shortest(c.memory_limit)}; }),
+      {"fusion", group, "NAME,...", "on, off, or the rewrites of the graph to make: bn+relu,conv+relu,...; default on", Kind::list,
+       [](auto& c, const Values& v) { c.fusion = parse_fusions(v); }, [](Config c) { return words_of(c.fusion); }},
       one(
           "out", group, "DIR", "run directory; default runs/<n>", [](auto& c, const auto& v) { c.out = v; },
           [](Config c) { return some(c.out); }),

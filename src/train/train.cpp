@@ -60,6 +60,8 @@ CompileOptions compile_options(const TrainConfig& config, const ModelCard& card,
   options.mean = card.normalisation.mean;
   options.scale = card.normalisation.scale;
   options.seed = config.seed;
+  options.fusion = config.fusion;
+  options.memory_limit = config.memory_limit;
   return options;
 }
 
@@ -129,14 +131,6 @@ std::string metrics_of(const TrainResult& result, const CompiledModel& model, st
 
 }  // namespace
 
-std::string memory_text(double bytes) {
-  const bool large = bytes >= 0x1p30;
-  std::ostringstream out;
-  out.precision(large || bytes < 10 * 0x1p20 ? 2 : 0);
-  out << std::fixed << bytes / (large ? 0x1p30 : 0x1p20) << (large ? " GiB" : " MiB");
-  return out.str();
-}
-
 int cuda_devices() {
 #if EPITAXY_HAS_CUDA
   return cuda_device_count();
@@ -180,20 +174,6 @@ std::vector<float> class_weights_of(const std::string& text, const Dataset& trai
   return weights;
 }
 
-void check_memory(const Model& model, const CompileOptions& options, std::int64_t batch, std::uint64_t limit) {
-  const auto need = [&](std::int64_t size) { return plan_memory(model, options, size).total() + fixed_overhead(options.device); };
-  const std::uint64_t have = limit > 0 ? limit : backend_of(options.device).free_memory();
-  const std::uint64_t needed = need(batch);
-  if (needed <= have) return;
-  std::int64_t fitting = 1;
-  while (2 * fitting < batch) fitting *= 2;
-  while (fitting >= 1 && need(fitting) > have) fitting /= 2;
-  fail("training ", model.name(), " at batch ", batch, " needs ", memory_text(static_cast<double>(needed)), " but ",
-       memory_text(static_cast<double>(have)), limit > 0 ? " are allowed (--memory-limit)" : " are free on " + name(options.device),
-       fitting >= 1 ? text("; --batch ", fitting, " fits")
-                    : std::string("; not even a batch of 1 fits, take a smaller model or smaller images"));
-}
-
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_free(config.out);
   if (config.data.data.empty()) reject("no data given: --data names a folder, a CSV table or lattice:...");
@@ -210,7 +190,7 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_augmentation(result.config.augmentation, parts.train, config.targets_invariant);
   result.card = card_of(result.config, parts.train);
   const CompileOptions options = compile_options(result.config, result.card, parts.train);
-  check_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()), config.memory_limit);
+  require_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()));
 
   CompiledModel model(result.card.model, options);
   RunDirectory run(config.out);

@@ -74,6 +74,7 @@ std::vector<std::tuple<Device, Case>> cases() {
   for (const Device device : devices())
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
       result.emplace_back(device, Case{"crystalnet", 4, 28, precision});
+      if (precision == Precision::bf16) result.emplace_back(device, Case{"crystalnet", 4, 28, Precision::fp16});
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // half an hour there, and no kernel that crystalnet lacks
       result.emplace_back(device, Case{"resnet18", 2, 32, precision});
 #endif

@@ -133,21 +133,5 @@ TEST(Training, ClassWeights) {
   for (const char* bad : {"1,2", "1,2,3,4", "1,x,2", "1,-2,3", "1,2 3,4", "even"}) EXPECT_THROW(class_weights_of(bad, data), Error) << bad;
 }
 
-TEST(Training, MemoryIsForetold) {
-  const Model model = mlp({100}, 10, {50});
-  CompileOptions options;
-  EXPECT_NO_THROW(check_memory(model, options, 64, 0));
-  const std::size_t need = plan_memory(model, options, 64).total() + fixed_overhead(options.device);
-  EXPECT_NO_THROW(check_memory(model, options, 64, need));
-  try {
-    check_memory(model, options, 64, need - 1);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.fault(), Fault::failure);
-    EXPECT_NE(std::string(error.what()).find("--batch "), std::string::npos) << error.what();
-  }
-  EXPECT_THROW(check_memory(model, options, 64, 1000), Error);
-}
-
 }  // namespace
 }  // namespace epitaxy

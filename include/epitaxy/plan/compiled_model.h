@@ -9,6 +9,7 @@
 
 #include "epitaxy/nn/model.h"
 #include "epitaxy/optim/optimizer.h"
+#include "epitaxy/plan/fusion.h"
 #include "epitaxy/plan/plan.h"
 
 namespace epitaxy {
@@ -16,7 +17,8 @@ namespace epitaxy {
 enum class LossKind : std::uint8_t { softmax_cross_entropy, binary_cross_entropy, mean_squared_error, mean_absolute_error, huber };
 std::string_view name(LossKind kind);
 LossKind parse_loss(std::string_view name);
-/// Softmax cross entropy takes int32 class targets [N]; the others fp32 [N, T].
+/// Softmax cross entropy takes int32 class targets: [N], or [N, H, W] for a model that ends in pixels, [H, W, C], where -1 is ignored; the
+/// others fp32 [N, T].
 constexpr bool is_classification(LossKind kind) { return kind == LossKind::softmax_cross_entropy; }
 
 struct CompileOptions {
@@ -30,7 +32,9 @@ struct CompileOptions {
   DType input_dtype = DType::fp32;  // what batches arrive in
   std::vector<float> mean, scale;   // (x - mean) * scale per channel or feature; empty: input goes in as it is
   std::uint64_t seed = 0;
-  bool training = true;  // false: no gradients, no optimizer memory
+  bool training = true;            // false: no gradients, no optimizer memory
+  FusionSet fusion;                // rewrites that merge operations; all by default
+  std::uint64_t memory_limit = 0;  // bytes; where a training step needs more it computes values again; 0: what the device has free
 };
 
 /// An array with its name, on the CPU.
@@ -39,14 +43,22 @@ struct NamedTensor {
   Tensor tensor;
 };
 
+/// What a training step computes a second time so that its arena fits.
+struct RecomputeReport {
+  std::vector<NodeLabel> nodes;             // in the order of the backward pass; empty: nothing
+  double flops = 0, bytes = 0;              // work and traffic that this adds to a step
+  std::size_t arena_before = 0, arena = 0;  // bytes without and with it
+};
+
 /// What the plans take, in bytes.
 struct MemorySummary {
   std::size_t parameters = 0;  // master weights and their 16-bit copy
   std::size_t gradients = 0;
   std::size_t optimizer = 0;
-  std::size_t states = 0;  // running statistics, scalars, metrics
-  std::size_t arena = 0;   // activations and workspaces
-  std::size_t slots = 0;   // host memory of the input slots
+  std::size_t states = 0;     // running statistics, scalars, metrics
+  std::size_t arena = 0;      // activations and workspaces
+  std::size_t slots = 0;      // host memory of the input slots
+  RecomputeReport recompute;  // of a training plan that was foretold
   std::size_t total() const { return parameters + gradients + optimizer + states + arena + slots; }
 };
 
@@ -70,7 +82,7 @@ class CompiledModel {
   void train_step(const Tensor& inputs, const Tensor& targets, float learning_rate);
   /// Metrics of the steps since the last call, oldest first.
   std::vector<StepMetrics> take_metrics();
-  /// Predictions for host inputs: fp32 [N, outputs] on the CPU (logits; no softmax).
+  /// Predictions for host inputs: fp32 [N, outputs] or [N, H, W, C] on the CPU (logits; no softmax).
   Tensor predict(const Tensor& inputs);
   /// Steps taken so far.
   std::int64_t step() const;
@@ -102,8 +114,17 @@ struct PlanRow {
 };
 /// The layers of a model at a batch size, from graphs alone: nothing is allocated.
 std::vector<PlanRow> plan_rows(const Model& model, const CompileOptions& options, std::int64_t batch);
-/// The memory that training (or prediction) at this batch size takes, foretold without allocating the arena.
+/// The rewrites that fusion makes of a model's training step (or prediction), and the step's traffic in bytes with and without them.
+struct FusionReport {
+  std::vector<FusedNode> fusions;
+  double fused_bytes = 0, unfused_bytes = 0;
+};
+FusionReport plan_fusions(const Model& model, const CompileOptions& options, std::int64_t batch);
+/// The memory that training (or prediction) at this batch size takes, foretold without allocating the arena; where options.memory_limit
+/// asks for it, with recomputation. It may exceed the limit: then this is the least that can be reached.
 MemorySummary plan_memory(const Model& model, const CompileOptions& options, std::int64_t batch);
+/// Fails where plan_memory and fixed_overhead exceed the limit, naming the need and the batch or limit that would fit.
+void require_memory(const Model& model, const CompileOptions& options, std::int64_t batch);
 /// Memory that the process takes beyond any plan: libraries, code, threads. Stated beside the planned total.
 std::size_t fixed_overhead(Device device);
 

@@ -43,18 +43,20 @@ FusionSet parse_fusions(std::span<const std::string> words);
 /// What parse_fusions reads.
 std::vector<std::string> words_of(FusionSet fusions);
 
-/// One rewrite that was made.
-struct FusedNode {
-  struct Merged {
-    std::string node, operation;  // "stage1.bn", "batch_norm_apply"
-  };
-  Fusion fusion;
-  std::string node;            // the name of what stands there now
-  std::vector<Merged> merged;  // what stood there
-  double bytes_saved = 0;      // of forward traffic, by Operation::cost
+struct NodeLabel {
+  std::string node, operation;  // "stage1.bn", "batch_norm_apply"
 };
 
-/// Rewrites a forward graph, before its gradient is taken. Values in `kept` are read by others than the graph's nodes and stay.
+/// One rewrite that was made.
+struct FusedNode {
+  Fusion fusion;
+  std::string node;               // the name of what stands there now
+  std::vector<NodeLabel> merged;  // what stood there
+  double bytes_saved = 0;         // of forward traffic, by Operation::cost
+};
+
+/// Rewrites a forward graph, before its gradient is taken, where that pays on the device: conv+statistics and concat+conv do not on a CPU.
+/// Values in `kept` are read by others than the graph's nodes and stay.
 std::vector<FusedNode> fuse(Graph& graph, FusionSet fusions, std::span<const ValueId> kept, Device device);
 
 }  // namespace epitaxy

@@ -48,6 +48,7 @@ struct TrainConfig {
   Precision precision = Precision::fp32;
   int threads = 0;                 // CPU threads; 0: all
   std::uint64_t memory_limit = 0;  // bytes; 0: what is free
+  FusionSet fusion;                // rewrites of the graph that merge operations
   std::string out;                 // empty: runs/<n>
 };
 

@@ -39,8 +39,4 @@ int cuda_devices();
 /// or the numbers given.
 std::vector<float> class_weights_of(const std::string& text, const Dataset& train);
 
-/// Fails where training at this batch size needs more than `limit` bytes (0: what the device has free), naming need, limit and the
-/// largest power-of-two batch that fits.
-void check_memory(const Model& model, const CompileOptions& options, std::int64_t batch, std::uint64_t limit);
-
 }  // namespace epitaxy

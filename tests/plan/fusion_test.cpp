@@ -1,0 +1,205 @@
+// Fusion: which nodes merge, which may not, and that results do not change.
+#include "epitaxy/plan/fusion.h"
+
+#include <algorithm>
+
+#include "epitaxy/ops/activation.h"
+#include "epitaxy/ops/add.h"
+#include "epitaxy/ops/conv2d.h"
+#include "epitaxy/plan/compiled_model.h"
+#include "tests/support/compare.h"
+
+namespace epitaxy::test {
+namespace {
+
+std::vector<std::string> operations(const Graph& graph) {
+  std::vector<std::string> names;
+  for (const Node& node : graph.nodes()) names.push_back(node.operation->name());
+  return names;
+}
+
+int count(const std::vector<FusedNode>& fusions, Fusion kind) {
+  return static_cast<int>(std::count_if(fusions.begin(), fusions.end(), [&](const FusedNode& one) { return one.fusion == kind; }));
+}
+
+/// x [2,8,8,4] and a 3x3 convolution of it with bias.
+struct SmallGraph {
+  Graph graph;
+  ValueId x = graph.add_value("x", {DType::fp32, {2, 8, 8, 4}}, Role::input);
+  ValueId w = graph.add_value("w", {DType::fp32, {4, 3, 3, 4}}, Role::parameter);
+  ValueId b = graph.add_value("b", {DType::fp32, {4}}, Role::parameter);
+  ValueId y = graph.add(conv2d({.padding = {1, 1, 1, 1}}), {x, w, b}, "conv")[0];
+};
+
+TEST(Fusion, ActivationJoinsItsConvolution) {
+  SmallGraph g;
+  const ValueId r = g.graph.add(activation(Activation::relu), {g.y}, "relu")[0];
+  const auto fusions = fuse(g.graph, FusionSet::all(), {}, {});
+  ASSERT_EQ(fusions.size(), 1u);
+  EXPECT_EQ(fusions[0].node, "conv");
+  ASSERT_EQ(fusions[0].merged.size(), 2u);
+  EXPECT_EQ(fusions[0].merged[1].node, "relu");
+  EXPECT_EQ(fusions[0].bytes_saved, 2.0 * 2 * 8 * 8 * 4 * 4);  // the convolution's result is neither written nor read
+  ASSERT_EQ(g.graph.nodes().size(), 1u);
+  EXPECT_EQ(g.graph.nodes()[0].outputs[0], r);  // values keep their ids
+  EXPECT_EQ(conv2d_options(*g.graph.nodes()[0].operation)->activation, Activation::relu);
+}
+
+TEST(Fusion, AValueThatOthersReadStays) {
+  {
+    SmallGraph g;  // read twice
+    const ValueId r = g.graph.add(activation(Activation::relu), {g.y})[0];
+    g.graph.add(add(), {g.y, r});
+    EXPECT_EQ(count(fuse(g.graph, FusionSet::all(), {}, {}), Fusion::conv_relu), 0);
+    EXPECT_EQ(g.graph.nodes().size(), 3u);
+  }
+  {
+    SmallGraph g;  // read after the run
+    g.graph.add(activation(Activation::relu), {g.y});
+    const ValueId kept[] = {g.y};
+    EXPECT_TRUE(fuse(g.graph, FusionSet::all(), kept, {}).empty());
+  }
+  {
+    SmallGraph g;  // added to itself
+    g.graph.add(add(), {g.y, g.y});
+    EXPECT_TRUE(fuse(g.graph, FusionSet::all(), {}, {}).empty());
+  }
+}
+
+TEST(Fusion, WaitsForTheOtherOperand) {
+  SmallGraph g;  // the residual is computed after the convolution it joins
+  const ValueId later = g.graph.add(activation(Activation::tanh), {g.x}, "later")[0];
+  const ValueId sum = g.graph.add(add(), {g.y, later}, "sum")[0];
+  const ValueId r = g.graph.add(activation(Activation::relu), {sum}, "relu")[0];
+  const auto fusions = fuse(g.graph, FusionSet::all(), {}, {});
+  EXPECT_EQ(count(fusions, Fusion::conv_add), 1);
+  EXPECT_EQ(count(fusions, Fusion::conv_relu), 1);
+  EXPECT_EQ(operations(g.graph), (std::vector<std::string>{"tanh", "conv2d"}));
+  EXPECT_EQ(g.graph.nodes()[1].outputs[0], r);
+  EXPECT_EQ(g.graph.nodes()[1].inputs.back(), later);
+}
+
+TEST(Fusion, WordsReadBack) {
+  const std::string on[] = {"on"}, off[] = {"off"}, some[] = {"bn+relu", "conv+relu"}, wrong[] = {"bn"};
+  EXPECT_EQ(parse_fusions(on), FusionSet::all());
+  EXPECT_EQ(parse_fusions(off), FusionSet::none());
+  const FusionSet two = parse_fusions(some);
+  EXPECT_TRUE(two.contains(Fusion::bn_relu) && two.contains(Fusion::conv_relu) && !two.contains(Fusion::bn_add));
+  EXPECT_EQ(parse_fusions(words_of(two)), two);
+  EXPECT_THROW(parse_fusions(wrong), Error);
+}
+
+TEST(Graph, RewritesAreChecked) {
+  SmallGraph g;
+  g.graph.add(activation(Activation::relu), {g.y});
+  std::vector<Node> nodes = g.graph.nodes();
+  std::swap(nodes[0], nodes[1]);
+  EXPECT_THROW(g.graph.set_nodes(nodes), Error);  // reads before it is computed
+  nodes = g.graph.nodes();
+  nodes.push_back(nodes[0]);
+  EXPECT_THROW(g.graph.set_nodes(nodes), Error);  // computed twice
+  nodes = g.graph.nodes();
+  nodes[1].outputs[0] = g.w;
+  EXPECT_THROW(g.graph.set_nodes(nodes), Error);  // another shape
+  EXPECT_EQ(g.graph.nodes().size(), 2u);
+}
+
+struct Trained {
+  std::vector<StepMetrics> metrics;
+  Tensor predictions;
+  std::vector<NamedTensor> weights;
+  std::vector<FusedNode> fusions;
+};
+
+Trained train(const Model& model, FusionSet fusion, Precision precision, Device device) {
+  CompileOptions options;
+  options.device = device;
+  options.precision = precision;
+  options.input_dtype = DType::uint8;
+  options.mean = {120};
+  options.scale = {0.01f};
+  options.fusion = fusion;
+  const std::int64_t batch = 3, size = model.input_shape()[0];
+  CompiledModel compiled(model, options);
+  const Tensor images = make({DType::uint8, {batch, size, size, 1}}, Fill::uniform(0, 255), 1),
+               targets = make({DType::int32, {batch}}, Fill::integers(0, 4), 2);
+  for (int step = 0; step < 2; ++step) compiled.train_step(images, targets, 1e-3f);
+  return {compiled.take_metrics(), compiled.predict(images), compiled.weights(), plan_fusions(model, options, batch).fusions};
+}
+
+void expect_alike(const Trained& plain, const Trained& fused) {
+  for (std::size_t i = 0; i < plain.metrics.size(); ++i) EXPECT_EQ(plain.metrics[i].loss, fused.metrics[i].loss) << i;
+  EXPECT_TRUE(same(plain.predictions, fused.predictions));
+  for (std::size_t i = 0; i < plain.weights.size(); ++i)
+    EXPECT_TRUE(same(plain.weights[i].tensor, fused.weights[i].tensor)) << plain.weights[i].name;
+}
+
+TEST(Fusion, TrainsBitwiseAlikeOnTheCpu) {
+  for (const auto& [name, size] : {std::pair{"crystalnet", 16}, std::pair{"resnet18", 16}, std::pair{"resnet50", 8}}) {
+    SCOPED_TRACE(name);
+    const Model model = make_model(name, {size, size, 1}, 5);
+    const Trained plain = train(model, FusionSet::none(), Precision::fp32, {}), fused = train(model, FusionSet::all(), Precision::fp32, {});
+    EXPECT_TRUE(plain.fusions.empty());
+    EXPECT_GT(count(fused.fusions, Fusion::bn_relu), 0);
+    EXPECT_EQ(count(fused.fusions, Fusion::bn_add_relu), name == std::string("resnet18") ? 8 : name == std::string("resnet50") ? 16 : 0);
+    expect_alike(plain, fused);
+  }
+}
+
+/// A small network in which everything but concat+conv can be fused.
+Model many_kinds() {
+  Model model({8, 8, 1}, "kinds");
+  Model::Id x = model.chain(model.input(), {conv3x3(8, 1, true), layers::Activate{}, conv3x3(8, 1, false), layers::BatchNorm{}});
+  Model::Id y = model.chain(x, {conv3x3(8, 1, false), layers::BatchNorm{}});
+  x = model.add(layers::Activate{}, model.add(layers::Add{}, {y, x}));
+  y = model.chain(x, {conv3x3(8, 1, false), layers::BatchNorm{}});
+  x = model.add(layers::Add{}, {x, y});
+  y = model.chain(x, {conv3x3(8, 1, true)});
+  x = model.add(layers::Activate{}, model.add(layers::Add{}, {y, x}));
+  model.chain(x, {conv3x3(8, 1, false), layers::BatchNorm{}, layers::Activate{}, layers::GlobalAveragePool{}, layers::Dense{8},
+                  layers::Activate{}, layers::Dense{5}});
+  return model;
+}
+
+class FusionOn : public ::testing::TestWithParam<Device> {};
+
+TEST_P(FusionOn, KeepsTheBitsWhereSumsKeepTheirOrder) {
+  if (const std::string why = why_absent(GetParam()); !why.empty()) {
+    skip_device(GetParam(), why);
+    GTEST_SKIP() << why;
+  }
+  const Model model = many_kinds();
+  FusionSet exact = FusionSet::none();
+  for (const Fusion one : {Fusion::conv_add, Fusion::conv_relu, Fusion::dense_relu, Fusion::bn_add_relu, Fusion::bn_relu, Fusion::bn_add})
+    exact = exact.with(one);
+  const Trained plain = train(model, FusionSet::none(), Precision::fp32, GetParam());
+  const Trained fused = train(model, exact, Precision::fp32, GetParam());
+  EXPECT_EQ(count(fused.fusions, Fusion::conv_add), 1);
+  EXPECT_EQ(count(fused.fusions, Fusion::conv_relu), 2);  // one of them after the residual
+  EXPECT_EQ(count(fused.fusions, Fusion::dense_relu), 1);
+  EXPECT_EQ(count(fused.fusions, Fusion::bn_add_relu), 1);
+  EXPECT_EQ(count(fused.fusions, Fusion::bn_relu), 1);
+  EXPECT_EQ(count(fused.fusions, Fusion::bn_add), 1);
+  expect_alike(plain, fused);
+}
+
+TEST_P(FusionOn, EverythingFusedStartsFromTheSameLoss) {
+  if (const std::string why = why_absent(GetParam()); !why.empty()) {
+    skip_device(GetParam(), why);
+    GTEST_SKIP() << why;
+  }
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    const Trained plain = train(many_kinds(), FusionSet::none(), precision, GetParam());
+    const Trained fused = train(many_kinds(), FusionSet::all(), precision, GetParam());
+    EXPECT_EQ(count(fused.fusions, Fusion::conv_statistics), GetParam().kind == DeviceKind::cpu ? 0 : 4);
+    EXPECT_NEAR(plain.metrics[0].loss, fused.metrics[0].loss, precision == Precision::fp32 ? 1e-5 : 0.03);
+  }
+}
+
+std::string device_name(const ::testing::TestParamInfo<Device>& one) {
+  return one.param.kind == DeviceKind::cuda ? "cuda" : name(one.param);
+}
+INSTANTIATE_TEST_SUITE_P(Devices, FusionOn, ::testing::ValuesIn(devices()), device_name);
+
+}  // namespace
+}  // namespace epitaxy::test
