@@ -104,9 +104,10 @@ __device__ __forceinline__ void cut_windows(T* tile, const T* patch, const int* 
   for (int at = static_cast<int>(threadIdx.x) / kPixels * kVec; at < kLength; at += kTogether * kVec) {
     Vector<T, kVec> vector;
 #pragma unroll
-    for (int e = 0; e < kVec; ++e) {
-      const int offset = offsets[at + e];
-      vector[e] = live && offset >= 0 ? patch[window + offset] : T{};
+    for (int four = 0; four < kVec; four += 4) {
+      const auto offset = load_vector<int, 4>(offsets + at + four);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) vector[four + e] = live && offset[e] >= 0 ? patch[window + offset[e]] : T{};
     }
     store_vector(tile + pixel * kPitch + at, vector);
   }
