@@ -5,42 +5,18 @@
 
 namespace epitaxy {
 
-namespace {
-
-/// Place along an axis of n that a shifted pixel comes from.
-std::int64_t shifted(std::int64_t at, int shift, std::int64_t n, ShiftFill fill) {
-  const std::int64_t from = at - shift;
-  if (fill == ShiftFill::edge) return std::clamp<std::int64_t>(from, 0, n - 1);
-  const std::int64_t wrapped = from % n;
-  return wrapped < 0 ? wrapped + n : wrapped;
-}
-
-}  // namespace
-
 void apply_augmentation(const AugmentDraw& draw, ShiftFill fill, const Tensor& from, const Tensor& to) {
-  const std::int64_t height = from.dim(0), width = from.dim(1), n = height;
+  const std::int64_t height = from.dim(0), width = from.dim(1);
   const std::size_t pixel_bytes = static_cast<std::size_t>(from.dim(2)) * size_of(from.dtype());
   require(from.spec() == to.spec(), "augmentation: from ", from.spec(), " to ", to.spec());
   require(draw.quarter_turns % 2 == 0 || height == width, "augmentation: a quarter turn of ", from.spec(), ", which is not square");
   const auto* source = static_cast<const std::byte*>(from.data());
   auto* target = static_cast<std::byte*>(to.data());
-  // Each pixel of the result is followed back: shift, then turns, then flips.
-  for (std::int64_t y = 0; y < height; ++y) {
-    const std::int64_t turned_y = shifted(y, draw.down, height, fill);
+  for (std::int64_t y = 0; y < height; ++y)
     for (std::int64_t x = 0; x < width; ++x, target += pixel_bytes) {
-      const std::int64_t turned_x = shifted(x, draw.right, width, fill);
-      std::int64_t sy = turned_y, sx = turned_x;
-      switch (draw.quarter_turns & 3) {
-        case 1: sy = turned_x, sx = n - 1 - turned_y; break;  // counter-clockwise: the right column becomes the top row
-        case 2: sy = height - 1 - turned_y, sx = width - 1 - turned_x; break;
-        case 3: sy = n - 1 - turned_x, sx = turned_y; break;
-        default: break;
-      }
-      if (draw.flip_vertical) sy = height - 1 - sy;
-      if (draw.flip_horizontal) sx = width - 1 - sx;
-      std::memcpy(target, source + static_cast<std::size_t>(sy * width + sx) * pixel_bytes, pixel_bytes);
+      const AugmentPixel place = augment_source(draw, fill, height, width, y, x);
+      std::memcpy(target, source + static_cast<std::size_t>(place.row * width + place.column) * pixel_bytes, pixel_bytes);
     }
-  }
 }
 
 void check_augmentation(const Augmentation& augmentation, const Dataset& data, bool targets_invariant) {
