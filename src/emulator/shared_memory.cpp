@@ -1,6 +1,7 @@
 // The arena behind a block's shared memory.
 #include "emulator/shared_memory.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -85,17 +86,12 @@ void SharedMemory::begin_async() {
 
 void SharedMemory::publish() {
   const Muted muted;
-  for (const Variable& one : variables_) std::memcpy(async_view_ + one.offset, arena_ + one.offset, one.bytes);
-}
-
-bool SharedMemory::read_async(void* to, std::size_t offset, std::size_t bytes) const {
-  std::memcpy(to, async_view_ + offset, bytes);
-  return std::memcmp(arena_ + offset, to, bytes) == 0;
-}
-
-void SharedMemory::write_async(std::size_t offset, const void* from, std::size_t bytes) {
-  std::memcpy(arena_ + offset, from, bytes);
-  std::memcpy(async_view_ + offset, from, bytes);
+  constexpr std::size_t kChunk = 4096;
+  for (const Variable& one : variables_)
+    for (std::size_t at = one.offset, end = one.offset + one.bytes; at < end; at += kChunk) {
+      const std::size_t bytes = std::min(kChunk, end - at);  // mostly, little has changed
+      if (std::memcmp(async_view_ + at, arena_ + at, bytes) != 0) std::memcpy(async_view_ + at, arena_ + at, bytes);
+    }
 }
 
 std::string SharedMemory::damage() const {

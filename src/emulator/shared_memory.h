@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -30,10 +31,16 @@ class SharedMemory {
   // The asynchronous proxy (TMA, wgmma) has its own view, which ordinary stores reach only by publish(). The view begins as poison.
   void begin_async();
   void publish();
-  /// Copies from the view. False where the memory holds something else: stores that were not published, or came while it was in use.
-  bool read_async(void* to, std::size_t offset, std::size_t bytes) const;
-  /// Writes memory and view.
-  void write_async(std::size_t offset, const void* from, std::size_t bytes);
+  /// Copies 16 bytes from the view. False where the memory holds something else: stores that were not published, or came since.
+  bool read_async(void* to, std::size_t offset) const {
+    std::memcpy(to, async_view_ + offset, 16);
+    return std::memcmp(arena_ + offset, to, 16) == 0;
+  }
+  /// Writes 16 bytes to memory and view.
+  void write_async(std::size_t offset, const void* from) {
+    std::memcpy(arena_ + offset, from, 16);
+    std::memcpy(async_view_ + offset, from, 16);
+  }
   /// What was written outside of every variable, or an empty string. (ASan has already stopped such a write.)
   std::string damage() const;
 

@@ -123,7 +123,7 @@ void Hopper::land(Scheduler& s, const BoxCopy& load) {
       value = round_tf32(value);
       std::memcpy(box.data() + i, &value, sizeof value);
     }
-  for (std::size_t i = 0; i < box.size(); i += 16) s.shared().write_async(swizzled(load.map, load.shared + i), box.data() + i, 16);
+  for (std::size_t i = 0; i < box.size(); i += 16) s.shared().write_async(swizzled(load.map, load.shared + i), box.data() + i);
   Barrier& one = barrier(s, load.barrier, "a TMA load", load.site);
   // bytes to come: bits 40 to 60, signed
   const std::uint64_t mask = std::uint64_t{0x1fffff} << 40, rest = *one.at - (static_cast<std::uint64_t>(load.map.bytes()) << 40);
@@ -181,7 +181,7 @@ void Hopper::read_source(Scheduler& s, BoxCopy& store) {
   store.box.resize(store.map.bytes());
   store.read = true;
   for (std::size_t i = 0; i < store.box.size(); i += 16)
-    if (!s.shared().read_async(store.box.data() + i, swizzled(store.map, store.shared + i), 16))
+    if (!s.shared().read_async(store.box.data() + i, swizzled(store.map, store.shared + i)))
       s.stop(text("the TMA store at ", describe(store.site),
                   " reads shared memory that was written after the last fence_proxy_async(), or "
                   "while the copy was under way (byte ",

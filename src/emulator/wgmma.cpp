@@ -84,7 +84,7 @@ void gather(Scheduler& s, const Product& one, std::uint64_t descriptor, int coun
   const int width = 16 / element_bytes(one.what.type);
   each_chunk(unpack(descriptor), count, transposed, element_bytes(one.what.type), [&](std::size_t offset, int i, int k) {
     unsigned char chunk[16];
-    if (!s.shared().read_async(chunk, offset, 16))
+    if (!s.shared().read_async(chunk, offset))
       s.stop(text("the wgmma at ", describe(one.site),
                   " reads shared memory that was written after the last fence_proxy_async(), or while it "
                   "was under way"));
@@ -108,6 +108,32 @@ std::size_t place(int lane, int j, int n) {
   return static_cast<std::size_t>((lane / 4 + 8 * (j / 2 % 2)) * n + j / 4 * 8 + lane % 4 * 2 + j % 2);
 }
 
+using Floats = float __attribute__((vector_size(16)));
+
+Floats load(const float* from) {
+  Floats values;
+  std::memcpy(&values, from, sizeof(values));
+  return values;
+}
+
+/// d[4][8] += a[4][depth] b[depth][8], k after k, in the processor's registers; n is the pitch of d and b.
+void add_block(float* d, const float* a, const float* b, int n, int depth) {
+  Floats low[4], high[4];
+  for (int i = 0; i < 4; ++i) low[i] = load(d + i * n), high[i] = load(d + i * n + 4);
+  for (int k = 0; k < depth; ++k) {
+    const Floats left = load(b + k * n), right = load(b + k * n + 4);
+    for (int i = 0; i < 4; ++i) {
+      const float factor = a[i * 16 + k];
+      low[i] += factor * left;
+      high[i] += factor * right;
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    std::memcpy(d + i * n, &low[i], sizeof(Floats));
+    std::memcpy(d + i * n + 4, &high[i], sizeof(Floats));
+  }
+}
+
 void execute(Scheduler& s, const Product& one) {
   static std::vector<float> a, b;
   const int n = one.what.n, depth = kRowBytes / element_bytes(one.what.type);
@@ -129,13 +155,8 @@ void execute(Scheduler& s, const Product& one) {
         }
     float* d = one.d[warp]->values.data();
     if (!one.what.accumulate) std::fill_n(d, 16 * n, 0.0f);
-    for (int row = 0; row < 16; ++row)
-      for (int k = 0; k < depth; ++k) {
-        const float factor = a[(16 * warp + row) * 16 + k];
-        const float* column = b.data() + static_cast<std::ptrdiff_t>(k) * n;
-        float* sum = d + static_cast<std::ptrdiff_t>(row) * n;
-        for (int j = 0; j < n; ++j) sum[j] += factor * column[j];
-      }
+    for (int row = 0; row < 16; row += 4)
+      for (int j = 0; j < n; j += 8) add_block(d + row * n + j, a.data() + (16 * warp + row) * 16, b.data() + j, n, depth);
   }
 }
 
