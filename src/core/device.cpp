@@ -1,12 +1,11 @@
 #include "epitaxy/device.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 
+#include "core/host_memory.h"
 #include "epitaxy/error.h"
 
 namespace epitaxy {
@@ -55,13 +54,7 @@ class CpuBackend final : public DeviceBackend {
   }
   void synchronize(Stream) override {}
   Stream stream() override { return {}; }
-  std::size_t free_memory() override {
-    std::ifstream info("/proc/meminfo");
-    std::string key, unit;
-    for (std::size_t kib; info >> key >> kib >> unit;)
-      if (key == "MemAvailable:") return kib * 1024;
-    return static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  }
+  std::size_t free_memory() override { return host_free_memory(); }
 };
 
 }  // namespace
