@@ -115,6 +115,9 @@ Table read_csv(const std::string& path) {
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // byte-order mark
   if (text.find('\0') != std::string_view::npos) reject("'", path, "' is not a table of text (it holds zero bytes); save it as CSV, UTF-8");
+  if (const std::size_t valid = utf8_length(text); valid != text.size())
+    reject("'", path, "' line ", 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(valid), '\n'),
+           " is not UTF-8; save the table as CSV, UTF-8");
   Rows rows(path, text);
   const std::size_t start = std::min(text.find_first_not_of("\r\n"), text.size());
   rows.set_separator(find_separator(text.substr(start, text.find_first_of("\r\n", start) - start)));
@@ -155,10 +158,18 @@ double number_at(const Table& table, std::size_t column, std::int64_t row) {
          "; fill it in, remove the row, or leave the column out with --features");
   };
   if (cell.empty()) complain("the cell is empty");
-  if (!value) complain("'" + cell + "' is not a number");
+  if (!value) complain("'" + cell + (has_decimal_comma(cell) ? "' has a decimal comma where a point is read" : "' is not a number"));
   if (!std::isfinite(*value)) complain("'" + cell + "' is not a finite number");
   if (std::fabs(*value) > 3.4e38) complain("'" + cell + "' exceeds the range of fp32");
   return *value;
+}
+
+bool has_decimal_comma(std::string_view cell) {
+  std::string point(cell);
+  const std::size_t comma = point.find(',');
+  if (comma == std::string::npos) return false;
+  point[comma] = '.';
+  return parse_number(point).has_value();
 }
 
 bool is_numeric(const Table& table, std::size_t column) {

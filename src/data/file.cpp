@@ -13,6 +13,10 @@ namespace epitaxy {
 
 namespace fs = std::filesystem;
 
+namespace {
+constexpr std::uint64_t kAlwaysTry = 16 << 20;  // bytes for which nobody is asked whether they are free
+}
+
 std::uint64_t file_size_of(const std::string& path) {
   std::error_code error;
   const auto status = fs::status(path, error);
@@ -25,7 +29,7 @@ std::uint64_t file_size_of(const std::string& path) {
 
 std::vector<std::uint8_t> read_bytes(const std::string& path) {
   const std::uint64_t size = file_size_of(path);
-  if (size > cpu_backend().free_memory()) fail("'", path, "' has ", size >> 20, " MiB, more than the free memory");
+  if (size > kAlwaysTry && size > cpu_backend().free_memory()) fail("'", path, "' has ", size >> 20, " MiB, more than the free memory");
   std::ifstream in(path, std::ios::binary);
   if (!in) fail("cannot open '", path, "': ", std::strerror(errno));
   std::vector<std::uint8_t> bytes(size);
@@ -56,9 +60,27 @@ void write_bytes(const std::string& path, std::span<const std::uint8_t> bytes) {
   }
 }
 
+std::size_t utf8_length(std::string_view text) {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+    const unsigned lead = byte(at);
+    const std::size_t count = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    if (count == 0) return at;
+    for (std::size_t i = 1; i < count; ++i)
+      if ((byte(at + i) & 0xc0) != 0x80) return at;
+    // Longer forms than needed, surrogates, and what lies behind U+10FFFF.
+    const unsigned second = byte(at + 1);
+    if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) || (lead == 0xf0 && second < 0x90) ||
+        (lead == 0xf4 && second > 0x8f))
+      return at;
+    at += count;
+  }
+  return at;
+}
+
 Tensor allocate_host(const TensorSpec& spec, std::string_view what) {
   std::uint64_t bytes = 0;
-  constexpr std::uint64_t kAlwaysTry = 16 << 20;
   if (__builtin_mul_overflow(static_cast<std::uint64_t>(spec.shape.count()), size_of(spec.dtype), &bytes))
     fail(what, ": ", spec, " is more than memory can hold");
   if (bytes > kAlwaysTry) {

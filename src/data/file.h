@@ -20,6 +20,9 @@ std::vector<std::uint8_t> read_bytes(const std::string& path);
 /// Writes under a temporary name beside `path`, then renames.
 void write_bytes(const std::string& path, std::span<const std::uint8_t> bytes);
 
+/// How many bytes from the start are valid UTF-8: all of them, or the place of the first that is not.
+std::size_t utf8_length(std::string_view text);
+
 /// Host memory for `what` (named in messages). An Error where it exceeds the memory that is free.
 Tensor allocate_host(const TensorSpec& spec, std::string_view what);
 

@@ -1,5 +1,6 @@
 #include "epitaxy/data/image.h"
 
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 
@@ -11,6 +12,7 @@ Image read_image(const std::string& path) {
   if (file_size_of(path) == 0) fail("'", path, "' is empty; replace the file");
   unsigned char head[8] = {};
   std::ifstream in(path, std::ios::binary);
+  if (!in) fail("cannot open '", path, "': ", std::strerror(errno));
   in.read(reinterpret_cast<char*>(head), sizeof(head));
   const auto begins = [&](const char* magic, std::size_t count) { return std::memcmp(head, magic, count) == 0; };
   if (begins("\x89PNG", 4)) return read_png(path);

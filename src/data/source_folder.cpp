@@ -45,6 +45,8 @@ class FolderSource final : public Source {
   Catalogue open(std::string_view part, std::vector<std::string>&) const override {
     const std::string folder = split_here_ ? options_.data : find(part);
     const std::vector<std::string> classes = subfolders(folder);
+    for (const auto& one : classes)
+      if (utf8_length(one) != one.size()) reject("'", folder, "/", one, "': the name of a class folder must be UTF-8; rename it");
     if (classes.empty()) reject("'", folder, "' holds no class folders (", folder, "/<class>/*)");
     Catalogue catalogue;
     std::vector<std::string> paths;

@@ -19,6 +19,12 @@ Tensor read_idx_images(const std::string& path) {
   if (rank < 3) reject("'", path, "' holds ", images.spec(), ": images have 3 or 4 dimensions");
   if (images.dtype() == DType::int32) reject("'", path, "' holds int32 values; save images as uint8, int16 or fp32");
   if (images.count() == 0) reject("'", path, "' holds no images");
+  if (images.dtype() == DType::fp32)
+    for (const float& value : images.span<float>())
+      if (!std::isfinite(value)) {
+        const std::int64_t item = (&value - images.as<float>()) / images.shape().tail().count();
+        fail("'", path, "' item ", item, " holds a value that is not finite (", value, "); clean the images");
+      }
   if (rank == 3) images = images.reshape({images.dim(0), images.dim(1), images.dim(2), 1});
   return images;
 }

@@ -36,7 +36,13 @@ std::vector<std::string> default_features(const Table& table, const DataOptions&
     else
       features.push_back(name);
   }
-  if (features.empty()) reject("'", table.path, "' has no numeric column left for features; name some with --features");
+  if (features.empty()) {
+    const bool commas = std::any_of(table.cells.begin(), table.cells.end(), [](const auto& cells) {
+      return !cells.empty() && std::all_of(cells.begin(), cells.end(), has_decimal_comma);
+    });
+    reject("'", table.path, "' has no numeric column left for features; ",
+           commas ? "its numbers have a decimal comma: save it with decimal points" : "name some with --features");
+  }
   if (!left_out.empty()) notes.push_back("columns left out: " + quoted(left_out));
   return features;
 }
@@ -55,6 +61,19 @@ std::vector<std::string> class_names_of(const Table& table, std::size_t column) 
     reject("'", table.path, "' column '", table.columns[column], "' has ", names.size(), " different values in ", cells.size(),
            " rows: that is no class; choose another target or a regression");
   return names;
+}
+
+void reject_repeats(const std::vector<std::string>& names, const char* what) {
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
+        names.begin() + static_cast<std::ptrdiff_t>(i))
+      reject("column '", names[i], "' is named twice as ", what, "; name it once");
+}
+
+/// Every cell that training or evaluation will read, whichever part its row falls into: a damaged one is said before hours of training.
+void check_numbers(const Table& table, const std::vector<std::size_t>& columns) {
+  for (const std::size_t column : columns)
+    for (std::int64_t row = 0; row < table.rows(); ++row) number_at(table, column, row);
 }
 
 class TableSource final : public Source {
@@ -77,6 +96,8 @@ class TableSource final : public Source {
     }
     for (const auto& name : features)
       if (contains(options_.target, name)) reject("column '", name, "' is both target and feature; leave it out of one");
+    reject_repeats(features, "feature");
+    reject_repeats(options_.target, "target");
     std::vector<std::size_t> inputs, targets;
     for (const auto& name : features) inputs.push_back(table->column(name));
     for (const auto& name : options_.target) targets.push_back(table->column(name));
@@ -86,6 +107,8 @@ class TableSource final : public Source {
     notes.push_back(
         text("features: ", quoted(features), "; target: ", quoted(options_.target), task == Task::classification ? " (classes)" : ""));
 
+    if (task == Task::regression) check_numbers(*table, targets);
+    check_numbers(*table, inputs);
     Catalogue catalogue;
     std::vector<std::string> classes;
     if (task == Task::classification) {

@@ -82,4 +82,16 @@ TEST(Csv, KindsOfColumns) {
   EXPECT_FALSE(is_numeric(table, 3));
 }
 
+TEST(Csv, OtherEncodingsAreRefusedAndTheirLineNamed) {
+  const auto refusal = [](const std::string& text) { return error_of([&] { read_text(text); }, Fault::usage); };
+  EXPECT_TRUE(mentions(refusal("x,H\xe4rte\n1,2\n"), {"line 1", "UTF-8"}));
+  EXPECT_TRUE(mentions(refusal("x,y\n1,2\n3,20 \xb0"
+                               "C\n"),
+                       {"line 3", "UTF-8"}));
+  for (const char* bad : {"\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\x80", "\xff"})
+    EXPECT_TRUE(mentions(refusal(std::string("x,y\n1,") + bad), {"line 2"})) << bad;
+  for (const char* good : {"\xc3\xa4", "\xe2\x82\xac", "\xed\x9f\xbf", "\xf0\x9f\x94\xac", "\xf4\x8f\xbf\xbf"})
+    EXPECT_EQ(read_text(std::string("x,y\n1,") + good).cells[1][0], good);
+}
+
 }  // namespace epitaxy::test

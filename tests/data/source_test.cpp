@@ -231,4 +231,19 @@ TEST(SourceReal, StemImageFolder) {
   EXPECT_EQ(count_twins(test, parts.train), 13);
 }
 
+TEST(SourceIdx, ImagesThatAreNotFiniteAreNamed) {
+  const Folder folder;
+  const std::string path = folder.write("x-idx3", std::string("\0\0\x0d\x03\0\0\0\x02\0\0\0\x01\0\0\0\x02", 16) +
+                                                      std::string("\x3f\x80\0\0\x3f\x80\0\0\x7f\xc0\0\0\x3f\x80\0\0", 16));
+  const std::vector<std::string> paths{path};
+  EXPECT_TRUE(mentions(error_of([&] { open_unlabelled(paths, {}); }, Fault::failure), {"item 1", "not finite"}));
+}
+
+TEST(SourceFolder, ClassNamesAreText) {
+  const Folder folder;
+  for (const char* name : {"a", "\xe4"})
+    for (int i = 0; i < 3; ++i) folder.write(std::string("images/") + name + "/" + std::to_string(i) + ".png", "");
+  EXPECT_TRUE(mentions(error_of([&] { open_training({.data = folder.path("images")}); }, Fault::usage), {"UTF-8", "rename"}));
+}
+
 }  // namespace epitaxy::test

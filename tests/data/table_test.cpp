@@ -151,4 +151,37 @@ TEST(Table, RealSteelAndConcrete) {
   EXPECT_EQ(concrete.train.feature_names.size(), 8u);
 }
 
+TEST(Table, EveryRowIsCheckedWhicheverPartItFallsInto) {
+  const Folder folder;
+  for (int bad = 0; bad < 60; ++bad) {
+    std::string rows = "x,y\n";
+    for (int i = 0; i < 60; ++i) rows += (i == bad ? "" : std::to_string(i * 7 % 60)) + "," + std::to_string(i * 23 % 60) + "\n";
+    const DataOptions options{.data = folder.write("t.csv", rows), .target = {"y"}};
+    EXPECT_TRUE(mentions(error_of([&] { open_training(options); }, Fault::failure), {"line " + std::to_string(bad + 2), "'x'", "empty"}));
+  }
+}
+
+TEST(Table, AColumnIsNamedOnce) {
+  const Folder folder;
+  const std::string path = folder.write("t.csv", sample());
+  EXPECT_TRUE(mentions(error_of(
+                           [&] {
+                             open_training({.data = path, .target = {"y"}, .features = {"x1", "x1"}});
+                           },
+                           Fault::usage),
+                       {"'x1'", "twice", "feature"}));
+  EXPECT_TRUE(mentions(error_of([&] { open_training({.data = path, .target = {"y", "x1", "y"}}); }, Fault::usage), {"'y'", "target"}));
+}
+
+TEST(Table, DecimalCommasAreNamed) {
+  const Folder folder;
+  std::string rows = "x;y\n";
+  for (int i = 0; i < 30; ++i) rows += std::to_string(i * 7 % 30) + ",5;" + std::to_string(i) + ",25\n";
+  const std::string path = folder.write("t.csv", rows);
+  EXPECT_TRUE(mentions(error_of([&] { open_training({.data = path, .target = {"y"}}); }, Fault::usage), {"decimal comma"}));
+  EXPECT_TRUE(mentions(
+      error_of([&] { open_training({.data = path, .target = {"y"}, .features = {"x"}, .task = Task::regression}); }, Fault::failure),
+      {"line 2", "decimal comma"}));
+}
+
 }  // namespace epitaxy::test

@@ -20,8 +20,8 @@ struct Table {
   std::size_t column(std::string_view name) const;
 };
 
-/// Error for: a missing or empty file, bytes that are not text, no header (a first line of numbers alone), rows of another length than
-/// the header (named by line), an open quote.
+/// Error for: a missing or empty file, bytes that are not UTF-8 text, no header (a first line of numbers alone), rows of another length
+/// than the header (named by line), an open quote.
 Table read_csv(const std::string& path);
 
 /// The number a cell holds ("1.5", "-3e4", "+2", "nan", "inf"), independent of the locale; nothing where it is not one.
@@ -29,6 +29,9 @@ std::optional<double> parse_number(std::string_view cell);
 
 /// The finite number at (column, row); an empty, non-numeric or NaN cell is an Error that names file, line and column.
 double number_at(const Table& table, std::size_t column, std::int64_t row);
+
+/// "1,5": a number but for its decimal comma.
+bool has_decimal_comma(std::string_view cell);
 
 /// True where more than half of the filled cells are numbers, so that one broken cell is reported and not taken for text.
 bool is_numeric(const Table& table, std::size_t column);
