@@ -76,7 +76,7 @@ void print(const Json& json, const Evaluation& e, const std::vector<std::string>
   std::cout << "confusion (rows: true class, columns: predicted)\n";
   const std::size_t classes = class_names.size();
   std::vector<std::vector<std::string>> table{{""}};
-  for (std::size_t c = 0; c < classes; ++c) table[0].push_back(class_names[c].substr(0, 9));
+  for (std::size_t c = 0; c < classes; ++c) table[0].push_back(shortened(class_names[c], 9));
   for (std::size_t c = 0; c < classes; ++c) {
     table.push_back({class_names[c]});
     for (std::size_t p = 0; p < classes; ++p) table.back().push_back(std::to_string(e.confusion[c * classes + p]));
@@ -115,13 +115,13 @@ void run(const EvaluateCommand& command) {
         json["without_duplicates"] = Json::parse(to_json(
             score(rows_of(outputs, rest), subset(data, rest), model->options(), run.card.normalisation, scoring), run.card.target_names));
       }
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       json["duplicates"] = nullptr;
       std::cerr << "epitaxy: the training data could not be opened to look for duplicates: " << error.what() << std::endl;
     }
   }
   if (command.json)
-    std::cout << json.dump() << std::endl;
+    std::cout << json_line(json) << std::endl;
   else
     print(json, evaluation, run.card.class_names, run.card.target_names);
 }
@@ -133,7 +133,9 @@ void add_evaluate(CLI::App& app) {
   CLI::App* evaluate = app.add_subcommand("evaluate", "Measure a trained network on data it was not trained on");
   add_run_options(*evaluate, command->run);
   evaluate->add_option("--data", command->data, "as for train; default: the data the run was trained with")->type_name("PATH");
-  evaluate->add_option("--split", command->split, "train, validation, test, or another part that lies on disk; default test")
+  evaluate
+      ->add_option("--split", command->split,
+                   "train, validation, test, all (of data that are split here), or another part that lies on disk; default test")
       ->type_name("PART");
   evaluate->add_option("--bootstrap-seed", command->seed, "of the intervals (2000 resamples); default 1")->type_name("N");
   evaluate->add_flag("--json", command->json, "one JSON object");

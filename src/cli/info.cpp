@@ -6,6 +6,9 @@
 #include "cli/cli.h"
 #include "epitaxy/nn/model.h"
 #include "train/memory_size.h"
+#if EPITAXY_HAS_CUDA
+#include "gpu/describe.h"
+#endif
 #if EPITAXY_HAS_ONEDNN
 #include <oneapi/dnnl/dnnl.h>
 #endif
@@ -22,6 +25,13 @@ Json devices() {
   for (int i = 0; i < cuda_devices(); ++i) {
     const Device device{DeviceKind::cuda, i};
     list.push_back({{"name", name(device)}, {"free_bytes", backend_of(device).free_memory()}});
+#if EPITAXY_HAS_CUDA
+    const CudaCard card = describe_cuda_card(i);
+    list.back().update({{"card", card.name},
+                        {"compute", text(card.major, '.', card.minor)},
+                        {"multiprocessors", card.multiprocessors},
+                        {"total_bytes", card.total_bytes}});
+#endif
   }
   return list;
 }
@@ -48,7 +58,13 @@ Json build() {
   json["openmp"] = false;
 #endif
   json["cuda"] = static_cast<bool>(EPITAXY_HAS_CUDA);
-  json["cudnn"] = static_cast<bool>(EPITAXY_HAS_CUDNN);
+#if EPITAXY_HAS_CUDA
+  for (const auto& [library, version] : cuda_versions())
+    if (version.empty())
+      json[library] = false;
+    else
+      json[library] = version;
+#endif
   json["emulator"] = static_cast<bool>(EPITAXY_HAS_EMULATOR);
   json["png"] = static_cast<bool>(EPITAXY_HAS_PNG);
   json["jpeg"] = static_cast<bool>(EPITAXY_HAS_JPEG);
@@ -60,12 +76,15 @@ Json build() {
 void run(bool json) {
   const Json all{{"version", EPITAXY_VERSION}, {"devices", devices()}, {"build", build()}};
   if (json) {
-    std::cout << all.dump() << std::endl;
+    std::cout << json_line(all) << std::endl;
     return;
   }
   std::cout << "epitaxy " EPITAXY_VERSION "\ndevices\n";
   for (const auto& device : all["devices"]) {
     std::cout << "  " << device["name"].get<std::string>();
+    if (device.contains("card"))
+      std::cout << ": " << device["card"].get<std::string>() << ", compute " << device["compute"].get<std::string>() << ", "
+                << device["multiprocessors"] << " multiprocessors, " << memory_text(device["total_bytes"].get<double>());
     if (device.contains("threads")) std::cout << ", " << device["threads"] << " threads";
     std::cout << ", " << memory_text(device["free_bytes"].get<double>()) << " free\n";
   }

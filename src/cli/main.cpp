@@ -1,4 +1,6 @@
-// The `epitaxy` command. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted. Errors are one line on stderr.
+// The `epitaxy` command. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 128 + signal interrupted. Errors are one line on stderr.
+#include <csignal>
+#include <filesystem>
 #include <iostream>
 #include <new>
 
@@ -19,6 +21,7 @@ int report(std::string message, int code) {
 
 int main(int argc, char** argv) {
   using namespace epitaxy;
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows beyond ulimit -f is an error with a name, not a death
   try {
     CLI::App app{"Epitaxy trains neural networks on crystal images, spectra and property tables.", "epitaxy"};
     app.set_version_flag("--version", "epitaxy " EPITAXY_VERSION);
@@ -38,16 +41,20 @@ int main(int argc, char** argv) {
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-      if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-      return report(std::string(error.what()) + " (see epitaxy --help)", 2);
+      if (error.get_exit_code() != 0) return report(std::string(error.what()) + " (see epitaxy --help)", 2);
+      app.exit(error);  // prints what --help and --version ask for
     }
+    std::cout.flush();
+    if (!std::cout) return report("cannot write to the standard output: the disk is full, or nobody reads", 1);
     return 0;
   } catch (const Error& error) {
     return report(error.what(), error.exit_code());
   } catch (const cli::Interrupted& error) {
-    return report(error.what(), 130);
+    return report(error.what(), 128 + error.signal);
   } catch (const std::bad_alloc&) {
     return report("out of memory: take a smaller --batch, a smaller model, or a machine with more memory", 1);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report("cannot read '" + error.path1().string() + "': " + error.code().message(), 1);
   } catch (const std::exception& error) {
     return report(error.what(), 1);
   }

@@ -1,9 +1,12 @@
 // Tables and numbers on the terminal, and what evaluate and predict share.
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <iomanip>
 #include <iostream>
 
 #include "cli/cli.h"
+#include "cpu/threads.h"
 
 namespace epitaxy::cli {
 
@@ -57,6 +60,27 @@ std::string short_number(double value, int digits) {
   return out.str();
 }
 
+std::string shortened(const std::string& text, std::size_t characters) {
+  std::size_t at = 0;
+  for (; at < text.size(); ++at)
+    if ((static_cast<unsigned char>(text[at]) & 0xC0) != 0x80 && characters-- == 0) break;
+  return text.substr(0, at);
+}
+
+std::string shell_word(const std::string& text) {
+  const auto plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || std::string_view("_./:=,+-@%").find(c) != std::string_view::npos;
+  };
+  if (!text.empty() && std::all_of(text.begin(), text.end(), plain)) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+std::string json_line(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 std::string csv_cell(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string quoted = "\"";
@@ -68,7 +92,7 @@ void add_run_options(CLI::App& command, RunOptions& options) {
   command.add_option("--run", options.run, "run directory that epitaxy train has written")->required()->type_name("DIR");
   command.add_option("--device", options.device, "auto, cpu, cuda, cuda:1, ...")->type_name("NAME");
   command.add_option("--precision", options.precision, "fp32, tf32, bf16 or fp16; default: as trained")->type_name("NAME");
-  command.add_option("--threads", options.threads, "CPU threads; 0: all")->type_name("N")->check(CLI::Range(0, 4096));
+  command.add_option("--threads", options.threads, "CPU threads; 0: all")->type_name("N")->check(CLI::Range(0, kMostCpuThreads));
   command.add_option("--batch", options.batch, "items at a time")->type_name("N")->check(CLI::Range(1, 1 << 24));
 }
 

@@ -121,7 +121,7 @@ void print_json(const Planned& planned, const PlanCommand& command) {
     json["recompute"] = {
         {"nodes", nodes}, {"flops", again.flops}, {"bytes", again.bytes}, {"arena_before", again.arena_before}, {"arena", again.arena}};
   }
-  std::cout << json.dump() << std::endl;
+  std::cout << json_line(json) << std::endl;
 }
 
 void print_fusions(const FusionReport& report, bool training) {

@@ -48,7 +48,7 @@ void print_json(const Predictions& p, const ModelCard& card) {
     for (std::size_t c = 0; c < columns.size(); ++c) one[key][columns[c]] = p.row(i)[c];
     all.push_back(std::move(one));
   }
-  std::cout << all.dump() << std::endl;
+  std::cout << json_line(all) << std::endl;
 }
 
 void print_csv(const Predictions& p, const ModelCard& card) {

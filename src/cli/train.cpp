@@ -12,12 +12,21 @@ namespace epitaxy::cli {
 
 namespace {
 
-volatile std::sig_atomic_t interrupted = 0;
+volatile std::sig_atomic_t interrupted = 0;  // by this signal
 
-/// The first interrupt ends training after the step at hand and keeps the best epoch; a second one ends the program.
-void on_interrupt(int) {
-  interrupted = 1;
-  std::signal(SIGINT, SIG_DFL);
+/// The first signal ends training after the step at hand and keeps the best epoch; a second one ends the program.
+void on_interrupt(int signal) {
+  interrupted = signal;
+  std::signal(signal, SIG_DFL);
+}
+
+/// From the first step on: before it there is nothing to keep, and a signal ends the program at once.
+void heed_signals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    const auto before = std::signal(signal, on_interrupt);
+    if (signal == SIGHUP && before == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // under nohup
+  }
+  std::signal(SIGPIPE, SIG_IGN);  // hours of training do not end because nobody reads the progress any more
 }
 
 /// What was given on the command line for one setting.
@@ -42,8 +51,8 @@ void describe_end(const TrainResult& result) {
   else if (best.validation)
     std::cout << ": validation loss " << short_number(best.validation->loss) << ", mae " << short_number(best.validation->mae) << ", rmse "
               << short_number(best.validation->rmse);
-  std::cout << "; " << short_number(history.seconds, 3) << " s\nwrote " << result.run << "\nnext: epitaxy evaluate --run " << result.run
-            << " --split test" << std::endl;
+  std::cout << "; " << short_number(history.seconds, 3) << " s\nwrote " << result.run << "\nnext: epitaxy evaluate --run "
+            << shell_word(result.run) << " --split test" << std::endl;
 }
 
 void run(const TrainCommand& command) {
@@ -54,15 +63,23 @@ void run(const TrainCommand& command) {
   Progress progress(::isatty(STDOUT_FILENO) == 1);
   TrainObserver observer;
   observer.note = [](const std::string& line) { std::cout << line << std::endl; };
-  observer.begin = [&](const auto&... parts) { progress.begin(parts...); };
+  observer.begin = [&](const auto&... parts) {
+    heed_signals();
+    progress.begin(parts...);
+  };
   observer.step = [&](const StepReport& report) { progress.step(report); };
   observer.epoch = [&](const EpochRecord& record) { progress.epoch(record); };
   observer.should_stop = [] { return interrupted != 0; };
-  std::signal(SIGINT, on_interrupt);
-  const TrainResult result = train(config, observer);
-  std::signal(SIGINT, SIG_DFL);
+  TrainResult result;
+  try {
+    result = train(config, observer);
+  } catch (const Error& error) {
+    if (interrupted) throw Interrupted(error.what(), interrupted);
+    throw;
+  }
   describe_end(result);
-  if (result.history.stopped == "interrupted") throw Interrupted("interrupted; the best epoch so far was kept");
+  std::cout.clear();  // the result lies in files
+  if (result.history.stopped == "interrupted") throw Interrupted("interrupted; the best epoch so far was kept", interrupted);
 }
 
 }  // namespace

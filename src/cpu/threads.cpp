@@ -16,6 +16,12 @@
 
 namespace epitaxy {
 
+namespace {
+void check_count(int threads) {
+  require(threads >= 1 && threads <= kMostCpuThreads, "threads must lie in [1, ", kMostCpuThreads, "], got ", threads);
+}
+}  // namespace
+
 #if defined(_OPENMP)
 
 namespace {
@@ -55,7 +61,7 @@ void pin() {}
 }  // namespace
 
 void set_cpu_threads(int threads) {
-  require(threads >= 1 && threads <= 1024, "threads must lie in [1, 1024], got ", threads);
+  check_count(threads);
   omp_set_num_threads(threads);
 }
 
@@ -71,7 +77,7 @@ ThreadScope::~ThreadScope() { omp_set_num_threads(before_); }
 
 #else
 
-void set_cpu_threads(int threads) { require(threads >= 1 && threads <= 1024, "threads must lie in [1, 1024], got ", threads); }
+void set_cpu_threads(int threads) { check_count(threads); }
 int cpu_threads() { return 1; }
 void pin_cpu_threads() {}
 ThreadScope::ThreadScope(int) : before_(1) {}

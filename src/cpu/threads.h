@@ -3,6 +3,7 @@
 
 namespace epitaxy {
 
+constexpr int kMostCpuThreads = 1024;
 /// How many threads the CPU operations use from now on, at least 1; kernels prepared before keep their choices. Default: the CPUs that
 /// this process may use, or OMP_NUM_THREADS.
 void set_cpu_threads(int threads);

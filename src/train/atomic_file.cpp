@@ -36,8 +36,10 @@ void AtomicFile::commit() {
   if (!out_) fail("cannot write '", path_, "': ", std::strerror(errno));
   // The contents reach the disk before the name does, so that a power cut cannot leave an empty file under the final name.
   if (const int file = ::open(part_.c_str(), O_RDONLY | O_CLOEXEC); file >= 0) {
-    ::fsync(file);
+    const bool lost = ::fsync(file) != 0 && errno != EINVAL && errno != EROFS;  // those two: not a file system that can
+    const int why = errno;
     ::close(file);
+    if (lost) fail("cannot write '", path_, "': ", std::strerror(why));
   }
   std::error_code error;
   fs::rename(part_, path_, error);

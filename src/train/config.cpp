@@ -75,7 +75,9 @@ Task parse_task(std::string_view name) {
 void parse_config(const std::string& yaml, const std::string& path, TrainConfig& config) {
   YAML::Node root;
   try {
-    root = YAML::Load(yaml);
+    const auto documents = YAML::LoadAll(yaml);
+    if (documents.size() > 1) reject("'", path, "' holds ", documents.size(), " experiments (---); give each a file of its own");
+    if (documents.size() == 1) root = documents[0];
   } catch (const YAML::Exception& error) {
     reject("'", path, "' line ", error.mark.line + 1, ": ", error.msg);
   }

@@ -166,6 +166,7 @@ History fit(CompiledModel& model, const Dataset& train, const Dataset& validatio
     }
     history.epochs.push_back(record);
     if (options.on_epoch) options.on_epoch(history.epochs.back());
+    if (record.best && options.on_best) options.on_best(history.epochs.back(), best_weights);
     if (options.target_loss > 0 && record.loss <= options.target_loss)
       history.stopped = "target";
     else if (options.patience > 0 && epoch - history.best_epoch >= options.patience && epoch < options.epochs)

@@ -57,4 +57,19 @@ TrainConfig resolve(TrainConfig config, const Dataset& train) {
   return config;
 }
 
+std::vector<std::string> settings_without_effect(const TrainConfig& config, const Dataset& train) {
+  std::vector<std::string> lines;
+  const auto say = [&](bool set, const char* key, std::string_view of) {
+    if (set) lines.push_back(text("note: ", key, " has no effect on ", of));
+  };
+  say(!config.hidden.empty() && config.model != "mlp" && config.model != "vgg", "hidden", config.model);
+  say(*config.optimizer != OptimizerKind::sgd && (config.momentum || config.nesterov), "momentum", name(*config.optimizer));
+  say(*config.schedule != Schedule::cosine && config.warmup.has_value(), "warmup", text("schedule ", name(*config.schedule)));
+  if (train.task == Task::classification)
+    say(config.standardise_targets.has_value(), "standardise-targets", "a classification");
+  else
+    say(config.label_smoothing.has_value(), "label-smoothing", "a regression");
+  return lines;
+}
+
 }  // namespace epitaxy

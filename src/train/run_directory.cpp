@@ -1,7 +1,9 @@
 #include "epitaxy/train/run_directory.h"
 
 #include <sys/stat.h>
+
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -17,6 +19,7 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr const char* kFormat = "epitaxy-model-1";
+constexpr const char* kChecksum = "fnv1a-64";  // key in the metadata of the weights
 
 /// Makes one directory; false where it exists.
 bool claim(const std::string& path) {
@@ -32,16 +35,35 @@ void make_parents(const fs::path& path) {
   if (error) fail("cannot make the directory '", path.string(), "': ", error.message());
 }
 
-/// The message of a nested error without its braces of context.
+/// A message without the JSON library's "[json.exception.type_error.302] ".
+std::string plain(std::string message) {
+  const auto first = message.find("[json.exception.");
+  const auto last = message.find("] ", first == std::string::npos ? 0 : first);
+  return first == std::string::npos || last == std::string::npos ? message : message.erase(first, last + 2 - first);
+}
+
+/// Names the file in the errors of what reads it.
 template <class Work>
 auto reading(const std::string& path, Work&& work) {
   try {
     return work();
   } catch (const nlohmann::json::exception& error) {
-    fail("'", path, "' is damaged: ", error.what());
+    fail("'", path, "' is damaged: ", plain(error.what()));
   } catch (const Error& error) {
-    fail("'", path, "' is damaged: ", error.what());
+    fail("'", path, "' is damaged: ", plain(error.what()));
   }
+}
+
+/// FNV-1a, 64 bits, over the data in their order (http://www.isthe.com/chongo/tech/comp/fnv).
+std::string checksum(std::span<const NamedTensor> tensors) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const auto& [name, tensor] : tensors) {
+    const auto* bytes = static_cast<const std::uint8_t*>(tensor.data());
+    for (std::size_t i = 0; i < tensor.bytes(); ++i) hash = (hash ^ bytes[i]) * 0x100000001b3u;
+  }
+  char digits[17];
+  std::snprintf(digits, sizeof(digits), "%016llx", static_cast<unsigned long long>(hash));
+  return digits;
 }
 
 }  // namespace
@@ -82,6 +104,11 @@ void RunDirectory::write(std::string_view name, std::string_view contents) const
   AtomicFile out(file(name));
   out.write(contents);
   out.commit();
+}
+
+void RunDirectory::write_weights(std::span<const NamedTensor> weights) const {
+  write_safetensors(file("weights.safetensors"), weights,
+                    {{"format", "epitaxy"}, {"version", EPITAXY_VERSION}, {kChecksum, checksum(weights)}});
 }
 
 std::string ModelCard::to_json() const {
@@ -159,7 +186,10 @@ Run load_run(const std::string& path) {
   const std::string card = path + "/model.json";
   run.card = reading(card, [&] { return ModelCard::from_json(read_text(card)); });
   const std::string weights = path + "/weights.safetensors";
-  run.weights = read_safetensors(weights);
+  std::map<std::string, std::string> metadata;
+  run.weights = read_safetensors(weights, &metadata);
+  if (metadata.contains(kChecksum) && metadata[kChecksum] != checksum(run.weights))
+    fail("'", weights, "' is damaged: its data do not match their checksum; restore the file");
   return run;
 }
 

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "cpu/threads.h"
 #include "epitaxy/nn/model.h"
 #include "epitaxy/train/config.h"
 #include "train/memory_size.h"
@@ -43,6 +44,15 @@ template <class T>
 std::string shortest(T value) {
   char buffer[32];
   return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value).ptr};
+}
+
+/// Column names as tables hold them: without blanks around them, as in "x, y".
+Values trimmed(Values names) {
+  for (auto& name : names) {
+    const auto first = name.find_first_not_of(" \t");
+    name = first == std::string::npos ? "" : name.substr(first, name.find_last_not_of(" \t") - first + 1);
+  }
+  return names;
 }
 
 Values some(std::string text) { return text.empty() ? Values{} : Values{std::move(text)}; }
@@ -91,10 +101,10 @@ std::vector<Setting> data_settings() {
       one(
           "data", group, "PATH", "a folder of IDX files or of image folders, a CSV table, or lattice:count=4000,size=64,...",
           [](auto& c, const auto& v) { c.data.data = v; }, [](Config c) { return some(c.data.data); }),
-      {"target", group, "COLUMN,...", "tables: the target columns", Kind::list, [](auto& c, const Values& v) { c.data.target = v; },
-       [](Config c) { return c.data.target; }},
+      {"target", group, "COLUMN,...", "tables: the target columns", Kind::list,
+       [](auto& c, const Values& v) { c.data.target = trimmed(v); }, [](Config c) { return c.data.target; }},
       {"features", group, "COLUMN,...", "tables: the input columns; default: the numeric ones but targets and row numbers", Kind::list,
-       [](auto& c, const Values& v) { c.data.features = v; }, [](Config c) { return c.data.features; }},
+       [](auto& c, const Values& v) { c.data.features = trimmed(v); }, [](Config c) { return c.data.features; }},
       one(
           "group", group, "COLUMN", "tables: rows with one value of this column (a specimen) stay on one side of every split",
           [](auto& c, const auto& v) { c.data.group = v; }, [](Config c) { return some(c.data.group); }),
@@ -236,7 +246,7 @@ std::vector<Setting> machine_settings() {
           [](auto& c, const auto& v) { c.precision = parse_precision(v); },
           [](Config c) { return Values{std::string(name(c.precision))}; }),
       one(
-          "threads", group, "N", "CPU threads; 0: all", [](auto& c, const auto& v) { c.threads = number_in(v, 0, 4096); },
+          "threads", group, "N", "CPU threads; 0: all", [](auto& c, const auto& v) { c.threads = number_in(v, 0, kMostCpuThreads); },
           [](Config c) { return Values{shortest(c.threads)}; }),
       one(
           "memory-limit", group, "BYTES",
@@ -255,6 +265,7 @@ std::vector<Setting> machine_settings() {
 std::uint64_t parse_memory_size(const std::string& text) {
   std::size_t digits = 0;
   while (digits < text.size() && (std::isdigit(static_cast<unsigned char>(text[digits])) || text[digits] == '.')) ++digits;
+  if (digits == 0) reject("'", text, "' is no size in bytes; write 500M or 4G");
   const double value = number<double>(text.substr(0, digits));
   std::string unit = text.substr(digits);
   if (unit.ends_with("iB"))

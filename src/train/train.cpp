@@ -1,11 +1,13 @@
 #include "epitaxy/train/train.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cpu/threads.h"
-#include "epitaxy/train/safetensors.h"
+#include "epitaxy/data/csv.h"
 #include "train/memory_size.h"
 #if EPITAXY_HAS_CUDA
 #include "gpu/backend.h"
@@ -26,7 +28,10 @@ std::int64_t outputs_of(const Dataset& train) {
 
 Model model_of(const TrainConfig& config, const Dataset& train) {
   const Shape input = train.inputs.shape().tail();
-  return make_model(config.model, input, outputs_of(train), {config.hidden});
+  Model model = make_model(config.model, input, outputs_of(train), {config.hidden});
+  require(model.output_shape().rank() == 1, "--model ", config.model, " gives a class for every pixel, and '", train.source,
+          "' has one target an image; choose another model: ", config.model, " trains from C++");
+  return model;
 }
 
 ModelCard card_of(const TrainConfig& config, const Dataset& train) {
@@ -81,6 +86,14 @@ FitOptions fit_options(const TrainConfig& config, const TrainObserver& observer)
   return options;
 }
 
+/// Binary cross entropy takes targets in 0..1.
+void check_probabilities(const TrainConfig& config, const Dataset& train) {
+  if (*config.loss != LossKind::binary_cross_entropy) return;
+  for (const float target : train.targets.span<float>())
+    if (!(target >= 0 && target <= 1))
+      reject("'", train.source, "' has a target of ", target, "; binary_cross_entropy takes targets in 0..1");
+}
+
 /// Paths that still mean the same when the run is evaluated from another folder.
 std::string absolute(const std::string& data) {
   if (data == "lattice" || data.starts_with("lattice:")) return data;
@@ -91,6 +104,7 @@ std::string absolute(const std::string& data) {
 
 std::string csv_of(const std::vector<EpochRecord>& epochs, Task task) {
   std::ostringstream out;
+  out.imbue(std::locale::classic());
   out.precision(9);
   const bool classes = task == Task::classification;
   out << "epoch,step,learning_rate,loss," << (classes ? "accuracy" : "mae") << ",validation_loss,"
@@ -164,13 +178,13 @@ std::vector<float> class_weights_of(const std::string& text, const Dataset& trai
   }
   std::istringstream in(text);
   for (std::string part; std::getline(in, part, ',');) {
-    std::istringstream one(part);
-    float weight = 0;
-    if (!(one >> weight) || !(one >> std::ws).eof() || !(weight >= 0))
+    const auto weight = parse_number(part);
+    if (!weight || !(*weight >= 0) || *weight > 1e30)
       reject("--class-weights '", text, "' is none of: none, balanced, numbers like 1,2.5,1");
-    weights.push_back(weight);
+    weights.push_back(static_cast<float>(*weight));
   }
   if (weights.size() != classes) reject("--class-weights has ", weights.size(), " numbers but there are ", classes, " classes");
+  if (std::count(weights.begin(), weights.end(), 0.0f) == static_cast<std::ptrdiff_t>(classes)) reject("--class-weights are all 0");
   return weights;
 }
 
@@ -188,10 +202,14 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   result.config.device = name(device);
   result.config.data.data = absolute(config.data.data);
   check_augmentation(result.config.augmentation, parts.train, config.targets_invariant);
+  check_probabilities(result.config, parts.train);
+  if (observer.note)
+    for (const auto& line : settings_without_effect(result.config, parts.train)) observer.note(line);
   result.card = card_of(result.config, parts.train);
   const CompileOptions options = compile_options(result.config, result.card, parts.train);
   require_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()));
 
+  const std::string card = result.card.to_json();
   CompiledModel model(result.card.model, options);
   RunDirectory run(config.out);
   result.run = run.path();
@@ -210,13 +228,33 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
     }
     if (observer.epoch) observer.epoch(record);
   };
-  result.history = fit(model, parts.train, parts.validation, result.card.normalisation, fitting);
-  if (result.history.best_epoch == 0) fail("interrupted before the first epoch was finished; nothing was kept");
-  write_safetensors(run.file("weights.safetensors"), model.weights(), {{"format", "epitaxy"}, {"version", EPITAXY_VERSION}});
-  run.write("metrics.csv", csv_of(epochs, parts.train.task));
-  run.write("model.json", result.card.to_json());
-  run.write("metrics.json", metrics_of(result, model, parts.train.size()));
-  run.keep();
+  // The best epoch so far is on disk early, then once a minute: a failure, a kill or a power cut after hours leaves it there.
+  int saved_epoch = 0;
+  auto saved = std::chrono::steady_clock::now();
+  const auto save = [&](int epoch, std::span<const NamedTensor> weights) {
+    run.write_weights(weights);
+    if (saved_epoch == 0) run.write("model.json", card);
+    run.keep();
+    saved_epoch = epoch;
+    saved = std::chrono::steady_clock::now();
+  };
+  const auto sound = [](const EpochRecord& record) { return !record.validation || std::isfinite(record.validation->loss); };
+  fitting.on_best = [&](const EpochRecord& record, std::span<const NamedTensor> weights) {
+    if (!sound(record)) return;
+    if (saved_epoch == 0 || std::chrono::steady_clock::now() - saved >= std::chrono::minutes(1)) save(record.epoch, weights);
+  };
+  try {
+    result.history = fit(model, parts.train, parts.validation, result.card.normalisation, fitting);
+    if (result.history.best_epoch == 0) fail("interrupted before the first epoch was finished; nothing was kept");
+    if (!sound(result.history.epochs[static_cast<std::size_t>(result.history.best_epoch - 1)]))
+      fail("training: the validation loss is not finite; lower the learning rate (--lr) or clip gradients (--clip-norm 1)");
+    if (saved_epoch != result.history.best_epoch) save(result.history.best_epoch, model.weights());
+    run.write("metrics.csv", csv_of(epochs, parts.train.task));
+    run.write("metrics.json", metrics_of(result, model, parts.train.size()));
+  } catch (const Error& error) {
+    if (saved_epoch == 0) throw;
+    throw Error(text(error.what(), "; epoch ", saved_epoch, " is kept in ", run.path()), error.fault());
+  }
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -87,6 +88,13 @@ class Program : public ::testing::Test {
     EXPECT_EQ(result.err.rfind("epitaxy: ", 0), 0u) << result.err;
     EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
     for (const auto& one : says) EXPECT_NE(result.err.find(one), std::string::npos) << "'" << one << "' is not in: " << result.err;
+  }
+
+  /// Exit code of a command line that the shell reads, after `before`.
+  int shell(const std::string& arguments, const std::string& before = "true") const {
+    const std::string line = "cd '" + folder_.string() + "' && " + before + " && '" + EPITAXY_PROGRAM + "' " + arguments + " 2> stderr";
+    const int status = std::system(line.c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
 
   /// Trains for a moment on a few small lattice images, with further arguments.

@@ -95,9 +95,20 @@ TEST_F(Refusals, AnExistingRunIsNeverOverwritten) {
   EXPECT_EQ(contents(in("file")), "mine");
 }
 
-TEST_F(Refusals, ADivergedLossStopsAndLeavesNothing) {
-  refused(small_run("run", {"--model", "mlp", "--optimizer", "sgd", "--lr", "1e6", "--epochs", "20"}), 1, {"loss became", "--lr"});
+TEST_F(Refusals, ADivergedLossStops) {
+  // In the first epoch: nothing is left behind.
+  const std::vector<std::string> wild{"--model", "mlp", "--optimizer", "sgd", "--lr", "1e6", "--schedule", "constant"};
+  auto first = wild;
+  first.insert(first.end(), {"--batch", "4"});
+  refused(small_run("run", first), 1, {"loss became", "epoch 1", "--lr"});
   EXPECT_FALSE(fs::exists(in("run")));
+  // In a later one: the best before it stays.
+  auto later = wild;
+  later[5] = "1";
+  later.insert(later.end(), {"--batch", "64", "--epochs", "200", "--momentum", "0.99"});
+  refused(small_run("run", later), 1, {"loss became", "is kept in run"});
+  EXPECT_TRUE(fs::exists(in("run/weights.safetensors")));
+  done({"evaluate", "--run", "run", "--threads", "1"});
 }
 
 TEST_F(Refusals, DamagedRuns) {
@@ -116,6 +127,9 @@ TEST_F(Refusals, DamagedRuns) {
   renamed.replace(renamed.find("dense1.bias"), 11, "dense9.bias");
   damaged("weights.safetensors", renamed, "dense");
   std::string header = weights;
+  std::string flipped = weights;
+  flipped[flipped.size() - 1000] = static_cast<char>(flipped[flipped.size() - 1000] ^ 4);
+  damaged("weights.safetensors", flipped, "checksum");
   header[0] = '\x7f', header[3] = '\x7f';
   damaged("weights.safetensors", header, "header claims");
   const std::string model = contents(in("run/model.json"));
@@ -144,6 +158,24 @@ TEST_F(Refusals, DataUnlikeTraining) {
   // A class that the network does not know.
   fs::rename(in("images/test/square"), in("images/test/kagome"));
   refused({"evaluate", "--run", "run", "--data", "images"}, 2, {"kagome"});
+}
+
+TEST_F(Refusals, OutputThatCannotBeWritten) {
+  done(small_run("run", {"--model", "mlp"}));
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "there is no /dev/full";
+  for (const std::string command : {"evaluate --run run --json", "plan --input 28x28 --classes 3", "info", "--help"})
+    EXPECT_EQ(shell(command + " > /dev/full"), 1) << command;
+  EXPECT_EQ(shell("train --data lattice:count=60,size=40 --epochs 1 --model mlp --threads 1 --device cpu --out b > /dev/full"), 0);
+  EXPECT_TRUE(fs::exists(in("b/metrics.json")));  // what counts are the files
+  EXPECT_EQ(shell("train --data lattice:count=60,size=40 --epochs 1 --model mlp --threads 1 --device cpu --out c", "ulimit -f 100"), 1);
+  EXPECT_FALSE(fs::exists(in("c")));
+}
+
+TEST_F(Refusals, TargetsThatTheLossDoesNotTake) {
+  std::string csv = "x,y\n";
+  for (int i = 0; i < 30; ++i) csv += std::to_string(i * 7 % 30) + "," + std::to_string(i % 3) + "\n";
+  put(in("t.csv"), csv);
+  refused({"train", "--data", "t.csv", "--target", "y", "--loss", "binary_cross_entropy", "--out", "run"}, 2, {"target of 2", "0..1"});
 }
 
 }  // namespace

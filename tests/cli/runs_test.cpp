@@ -12,7 +12,18 @@ namespace epitaxy::test {
 namespace {
 
 using Json = nlohmann::json;
-using Runs = Program;
+
+/// Long training, running and past its first epoch.
+class Runs : public Program {
+ protected:
+  pid_t start_long(const std::string& out) const {
+    fs::remove(in("stdout"));
+    const pid_t child = start(small_run(out, {"--epochs", "100000", "--model", "mlp", "--hidden", "8"}));
+    for (int i = 0; i < 3000 && contents(in("stdout")).find("epoch 2/") == std::string::npos; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return child;
+  }
+};
 
 std::set<std::string> names_in(const fs::path& folder) {
   std::set<std::string> names;
@@ -137,29 +148,43 @@ TEST_F(Runs, TwinsInTrainingAreCounted) {
   EXPECT_EQ(result["without_duplicates"]["items"], 19);
 }
 
-TEST_F(Runs, AnInterruptKeepsTheBestEpochSoFar) {
-  const pid_t child = start(small_run("run", {"--epochs", "100000", "--model", "mlp", "--hidden", "8"}));
-  for (int i = 0; i < 3000 && contents(in("stdout")).find("epoch 2/") == std::string::npos; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  ::kill(child, SIGINT);
-  const Finished result = finish(child);
-  EXPECT_EQ(result.code, 130) << result.err;
-  EXPECT_NE(result.err.find("interrupted"), std::string::npos);
-  EXPECT_EQ(Json::parse(contents(in("run/metrics.json")))["stopped"], "interrupted");
+TEST_F(Runs, ASignalKeepsTheBestEpochSoFar) {
+  for (const auto& [signal, out] : {std::pair{SIGINT, "int"}, std::pair{SIGTERM, "term"}, std::pair{SIGHUP, "hup"}}) {
+    const pid_t child = start_long(out);
+    ::kill(child, signal);
+    const Finished result = finish(child);
+    EXPECT_EQ(result.code, 128 + signal) << result.err;
+    EXPECT_NE(result.err.find("interrupted"), std::string::npos);
+    EXPECT_EQ(Json::parse(contents(in(std::string(out) + "/metrics.json")))["stopped"], "interrupted");
+    done({"evaluate", "--run", out, "--threads", "1"});
+  }
+}
+
+TEST_F(Runs, AKilledRunLeavesTheBestEpochAndNoHalfFile) {
+  const pid_t child = start_long("run");
+  ::kill(child, SIGKILL);
+  EXPECT_EQ(finish(child).code, 128 + SIGKILL);
+  EXPECT_FALSE(fs::exists(in("run/metrics.json")));  // it was not finished
+  const std::string csv = contents(in("run/metrics.csv"));
+  EXPECT_EQ(csv.back(), '\n');
   done({"evaluate", "--run", "run", "--threads", "1"});
 }
 
-TEST_F(Runs, AKilledRunLeavesNoHalfFile) {
-  const pid_t child = start(small_run("run", {"--epochs", "100000", "--model", "mlp", "--hidden", "8"}));
-  for (int i = 0; i < 3000 && contents(in("stdout")).find("epoch 2/") == std::string::npos; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  ::kill(child, SIGKILL);
-  EXPECT_EQ(finish(child).code, 128 + SIGKILL);
-  EXPECT_FALSE(fs::exists(in("run/weights.safetensors")));
-  EXPECT_FALSE(fs::exists(in("run/metrics.json")));
-  const std::string csv = contents(in("run/metrics.csv"));
-  EXPECT_EQ(csv.back(), '\n');
-  refused({"evaluate", "--run", "run"}, 2, {"no finished run"});
+TEST_F(Runs, NobodyReadingTheProgressEndsNoTraining) {
+  const std::string line = "train --data lattice:count=60,size=40 --epochs 400 --model mlp --hidden 8 --threads 1 --device cpu --out run";
+  EXPECT_EQ(shell(line + " | (head -n 4; true)"), 0);
+  for (int i = 0; i < 3000 && !fs::exists(in("run/metrics.json")); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(Json::parse(contents(in("run/metrics.json")))["epochs"], 400);
+}
+
+TEST_F(Runs, PathsThatAreNotUtf8) {
+  if (!EPITAXY_HAS_PNG) GTEST_SKIP() << "this build has no PNG";
+  done({"simulate", "lattice:count=60,size=40", "--format", "png", "--out", "bad\xff"});
+  done({"train", "--data", "bad\xff", "--epochs", "1", "--threads", "1", "--device", "cpu", "--model", "mlp", "--out", "run\xff"});
+  const Json result = Json::parse(done({"evaluate", "--run", "run\xff", "--json", "--threads", "1"}));
+  EXPECT_EQ(result["items"], 12);
+  const std::string image = fs::directory_iterator(in("bad\xff/test/square"))->path().string();
+  EXPECT_EQ(Json::parse(done({"predict", "--run", "run\xff", "--json", "--threads", "1", image})).size(), 1u);
 }
 
 TEST_F(Runs, PlanNamesLayersAndMemory) {

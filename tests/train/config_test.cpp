@@ -138,5 +138,32 @@ TEST(Config, MemorySizes) {
   EXPECT_EQ(memory_text(1.5 * 0x1p30), "1.50 GiB");
 }
 
+TEST(Config, NamesInListsLoseTheirBlanks) {
+  TrainConfig c;
+  parse_config("target: yield strength, x\nfeatures: [' a', 'b ']\n", "run.yaml", c);
+  EXPECT_EQ(c.data.target, (std::vector<std::string>{"yield strength", "x"}));
+  EXPECT_EQ(c.data.features, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(Config, OneExperimentAFile) {
+  EXPECT_NE(refusal("epochs: 1\n---\nepochs: 2\n").find("2 experiments"), std::string::npos);
+  EXPECT_EQ(refusal("---\nepochs: 1\n"), "accepted");
+  EXPECT_EQ(refusal("# nothing\n"), "accepted");
+}
+
+TEST(Config, SettingsWithoutEffectAreSaid) {
+  TrainConfig c;
+  EXPECT_TRUE(settings_without_effect(resolve(c, images(100)), images(100)).empty());
+  c.hidden = {8};
+  c.momentum = 0.5f;
+  c.standardise_targets = true;
+  c.schedule = Schedule::constant;
+  c.warmup = 0.1;
+  EXPECT_EQ(settings_without_effect(resolve(c, images(100)), images(100)).size(), 4u);
+  c.model = "mlp";
+  c.optimizer = OptimizerKind::sgd;
+  EXPECT_EQ(settings_without_effect(resolve(c, images(100)), images(100)).size(), 2u);
+}
+
 }  // namespace
 }  // namespace epitaxy

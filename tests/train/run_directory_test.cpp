@@ -130,7 +130,8 @@ TEST(Training, ClassWeights) {
   EXPECT_TRUE(class_weights_of("none", data).empty());
   EXPECT_EQ(class_weights_of("balanced", data), (std::vector<float>{8.0f / 18, 8.0f / 6, 0}));
   EXPECT_EQ(class_weights_of("1,2.5,0", data), (std::vector<float>{1, 2.5f, 0}));
-  for (const char* bad : {"1,2", "1,2,3,4", "1,x,2", "1,-2,3", "1,2 3,4", "even"}) EXPECT_THROW(class_weights_of(bad, data), Error) << bad;
+  for (const char* bad : {"1,2", "1,2,3,4", "1,x,2", "1,-2,3", "1,2 3,4", "even", "0,0,0", "1,nan,1"})
+    EXPECT_THROW(class_weights_of(bad, data), Error) << bad;
 }
 
 }  // namespace

@@ -79,4 +79,7 @@ std::string to_yaml(const TrainConfig& config);
 /// Fills in what was not set, from the task and the number of training items alone (docs/training.md explains the rule).
 TrainConfig resolve(TrainConfig config, const Dataset& train);
 
+/// What is set but has no effect on such a run ("hidden", "momentum"): one line each. `config` is what resolve() gives.
+std::vector<std::string> settings_without_effect(const TrainConfig& config, const Dataset& train);
+
 }  // namespace epitaxy

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,7 +50,8 @@ struct FitOptions {
   int patience = 0;        // stops after this many epochs without a better one; 0: never
   std::function<void(const StepReport&)> on_step;
   std::function<void(const EpochRecord&)> on_epoch;
-  std::function<bool()> should_stop;  // asked after every step
+  std::function<void(const EpochRecord&, std::span<const NamedTensor> weights)> on_best;  // after on_epoch, where the epoch is the best yet
+  std::function<bool()> should_stop;                                                      // asked after every step
 };
 
 struct History {

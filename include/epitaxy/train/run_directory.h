@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,8 @@ class RunDirectory {
   std::string file(std::string_view name) const;
   /// Writes a text file under a temporary name, then renames it.
   void write(std::string_view name, std::string_view contents) const;
+  /// weights.safetensors, with a checksum that load_run holds the file against.
+  void write_weights(std::span<const NamedTensor> weights) const;
   void keep() { kept_ = true; }
 
  private:
@@ -50,7 +53,7 @@ struct ModelCard {
 /// Rejects inputs of another depth, size or channel count than the network was trained with, naming the data.
 void check_inputs(const ModelCard& card, const Dataset& data);
 
-/// A finished run read back.
+/// A run read back: one that is finished, or the best epoch so far of one that was cut short.
 struct Run {
   std::string path;
   TrainConfig config;
