@@ -108,6 +108,8 @@ std::map<ValueId, Tensor> CompiledModel::Impl::fixed_tensors(const StepGraph& st
 
 Compiled CompiledModel::Impl::make(std::int64_t batch, bool training) {
   StepGraph step = step_graph(model, options, batch, training);
+  if (options.tune) tune(step.graph(), *options.tuning, context);
+  if (options.tuning) apply(*options.tuning, step.graph(), context);
   Compiled compiled;
   compiled.input = step.input();
   compiled.output = step.output();

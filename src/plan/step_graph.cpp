@@ -22,6 +22,7 @@ StepGraph step_graph(const Model& model, const CompileOptions& options, std::int
 
 void check_options(const Model& model, const CompileOptions& options) {
   const std::int64_t channels = model.input_shape()[-1];
+  require(!options.tune || options.tuning, "tuning needs a Tuning to keep its choices in");
   require(options.mean.size() == options.scale.size(), "normalisation: ", options.mean.size(), " means and ", options.scale.size(),
           " scales");
   require(options.mean.empty() || static_cast<std::int64_t>(options.mean.size()) == channels, "normalisation: ", options.mean.size(),

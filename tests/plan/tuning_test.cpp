@@ -2,6 +2,7 @@
 #include "epitaxy/plan/tuning.h"
 
 #include "epitaxy/ops/conv2d.h"
+#include "epitaxy/plan/compiled_model.h"
 #include "tests/support/compare.h"
 
 namespace epitaxy::test {
@@ -125,6 +126,40 @@ TEST(Tuning, ConvolutionsHaveCandidates) {
     EXPECT_EQ(graph.nodes()[0].operation->variant(), candidate->variant());
     EXPECT_TRUE(meets_tolerance(*candidate, inputs, run_on(device, *graph.nodes()[0].operation, inputs)));
   }
+}
+
+/// A model compiled with another's choices repeats its steps bit for bit, and plans the same memory.
+TEST(Tuning, ACompiledModelRepeatsItsChoices) {
+  const Device device = parse_device("emulated");
+  if (const std::string why = why_absent(device); !why.empty()) {
+    skip_device(device, why);
+    GTEST_SKIP() << why;
+  }
+  CompileOptions options;
+  options.device = device;
+  options.precision = Precision::bf16;
+  const Model model = sequential({6, 6, 8}, {conv3x3(16), layers::Activate{}, layers::Flatten{}, layers::Dense{3}});
+  EXPECT_THROW(CompiledModel(model,
+                             [&] {
+                               auto o = options;
+                               o.tune = true;
+                               return o;
+                             }()),
+               Error);
+  options.tuning = std::make_shared<Tuning>();
+  options.tune = true;
+  const Tensor images = make({DType::fp32, {2, 6, 6, 8}}, Fill::normal(), 1), targets = values(DType::int32, {2}, {0, 2});
+  CompiledModel first(model, options);
+  first.train_step(images, targets, 1e-2f);
+  EXPECT_GE(options.tuning->size(), 2u);  // forward, filter gradient
+  options.tuning = std::make_shared<Tuning>(Tuning::from_json(options.tuning->to_json()));
+  options.tune = false;
+  CompiledModel second(model, options);
+  second.train_step(images, targets, 1e-2f);
+  const auto a = first.weights(), b = second.weights();
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(same(a[i].tensor, b[i].tensor)) << a[i].name;
+  EXPECT_EQ(first.memory().total(), second.memory().total());
+  EXPECT_EQ(second.memory().total(), plan_memory(model, options, 2).total());
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "epitaxy/optim/optimizer.h"
 #include "epitaxy/plan/fusion.h"
 #include "epitaxy/plan/plan.h"
+#include "epitaxy/plan/tuning.h"
 
 namespace epitaxy {
 
@@ -35,6 +36,8 @@ struct CompileOptions {
   bool training = true;            // false: no gradients, no optimizer memory
   FusionSet fusion;                // rewrites that merge operations; all by default
   std::uint64_t memory_limit = 0;  // bytes; where a training step needs more it computes values again; 0: what the device has free
+  std::shared_ptr<Tuning> tuning;  // implementations to run with, where they are known; null: the defaults
+  bool tune = false;               // time the implementations of problems that `tuning` lacks, and add the choices to it
 };
 
 /// An array with its name, on the CPU.
