@@ -82,11 +82,17 @@ inline Conv2dAxis conv2d_strip_axis(Conv2dAxis axis) {
 }
 inline constexpr int kConv2dStripPixels = 8;  // that a strip brings beyond the tile's
 
+/// And of the transposed filter of tf32's input gradient.
+inline std::size_t conv2d_transposed_bytes(Conv2dPass pass, const Conv2dProblem& d) {
+  if (pass != Conv2dPass::input_gradient || d.dtype != DType::fp32) return 0;
+  return (sizeof(float) * static_cast<std::size_t>(d.k * d.r * d.s * d.c) + 255) / 256 * 256;
+}
+
 /// Residues by the stride that the input gradient takes at most.
 inline constexpr int kConv2dMostPhases = 4;
 
-/// Whether these kernels take the problem: 16-bit data (forward: also tf32), one group, channels in whole 16-byte units and not too few,
-/// windows within TMA's limits; periodic padding in the input gradient only where dx and dy have one size. Pure.
+/// Whether these kernels take the problem: 16-bit data (but for the filter gradient also tf32), one group, channels in whole 16-byte units
+/// and not too few, windows within TMA's limits; periodic padding in the input gradient only where dx and dy have one size. Pure.
 bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& problem);
 /// Tile and split count by a model of loads, products and stores; pure. The problem must be supported.
 Conv2dPlan conv2d_wgmma_plan(Conv2dPass pass, const Conv2dProblem& problem, const DeviceProfile& profile);
@@ -95,10 +101,10 @@ std::vector<Conv2dPlan> conv2d_wgmma_candidates(Conv2dPass pass, const Conv2dPro
 /// Whether there is a kernel for a plan of this path.
 bool conv2d_wgmma_is_supported(Conv2dPass pass, const Conv2dProblem& problem, const Conv2dPlan& plan);
 
-/// Scratch of a plan of this path: partial sums, then copies with periods.
+/// Scratch of a plan of this path: partial sums or a transposed filter, then copies with periods.
 inline std::size_t conv2d_wgmma_workspace_bytes(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {
   const std::size_t partial = conv2d_partial_bytes(pass, d, plan);
-  if (pass == Conv2dPass::input_gradient) return partial + conv2d_unrolled_bytes(pass, d, d.k);
+  if (pass == Conv2dPass::input_gradient) return conv2d_transposed_bytes(pass, d) + conv2d_unrolled_bytes(pass, d, d.k);
   return partial + conv2d_unrolled_bytes(pass, d, d.first()) + conv2d_unrolled_bytes(pass, d, d.second);
 }
 

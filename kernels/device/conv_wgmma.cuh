@@ -18,11 +18,11 @@ inline constexpr int kLineBytes = 128;                 // of one row in one stag
 inline constexpr int kBlock64Bytes = 64 * kLineBytes;  // 64 rows, or 64 steps of 64 rows
 inline constexpr int kStagingBytes = 2048;             // of a consumer warp: 16 rows of 128 bytes on their way out
 
-template <class T_, int kRows_, int kColumns_, bool kAAcross_, bool kBAcross_>
+template <class T_, int kRows_, int kColumns_, bool kAAcross_, bool kBAcross_, bool kForward_ = !kBAcross_>
 struct WgmmaConfig {
   using T = T_;
   static constexpr int kRows = kRows_, kColumns = kColumns_;
-  static constexpr bool kAAcross = kAAcross_, kBAcross = kBAcross_;
+  static constexpr bool kAAcross = kAAcross_, kBAcross = kBAcross_, kForward = kForward_;
   static constexpr bool kStatistics = true;              // its rows are those of the result, so it can sum them up
   static constexpr int kDepth = kLineBytes / sizeof(T);  // of the reduction in a stage
   static constexpr int kRowBlocks = kRows / 128;         // blocks of 64 rows of a consumer warpgroup

@@ -1,7 +1,7 @@
 // The forward pass and the input gradient on wgmma: rows of the product are pixels of the result, columns its channels.
 //   forward          A = windows of x (im2col), along (tap, c);   B = filter [k][tap, c], along
-//   input gradient   A = windows of dy, along (tap, k);           B = filter [tap, k][c], across; one phase for each residue of dx's pixels
-//                    by the stride, with the taps that reach it
+//   input gradient   A = windows of dy, along (tap, k);           B = filter [tap, k][c], across (tf32: transposed before, [c][tap, k],
+//                    along); one phase for each residue of dx's pixels by the stride, with the taps that reach it
 #pragma once
 
 #include "kernels/device/conv_wgmma_store.cuh"
@@ -166,7 +166,9 @@ WgmmaPixelParams wgmma_pixel_params(const Conv2dArgs& args, int rows, int column
     }
   } else {
     p.chunks = p.first_chunks = wgmma_tiles(d.k, kDepth);
-    p.filters[0] = wgmma_map(tiled_tensor_map(d.dtype, args.filter, {d.c, taps, d.k}, {d.c, d.c * taps}, {64, 1, 64}, kSwizzle));
+    p.filters[0] = wgmma_map(
+        sizeof(T) == 2 ? tiled_tensor_map(d.dtype, args.filter, {d.c, taps, d.k}, {d.c, d.c * taps}, {64, 1, 64}, kSwizzle)
+                       : tiled_tensor_map(d.dtype, args.filter, {d.k, taps, d.c}, {d.k, d.k * taps}, {kDepth, 1, columns}, kSwizzle));
   }
   int row_tiles = 0;
   for (int out_y = 0; out_y < p.step_y; ++out_y)
@@ -196,19 +198,20 @@ WgmmaPixelParams wgmma_pixel_params(const Conv2dArgs& args, int rows, int column
 template <class Config>
 void launch_wgmma_pixels(const Conv2dArgs& args, Stream stream) {
   const WgmmaPixelParams p = wgmma_pixel_params<typename Config::T>(args, Config::kRows, Config::kColumns, false);
-  launch(stream, Config::kBAcross ? "conv2d_wgmma_input_gradient" : "conv2d_wgmma_forward", conv2d_wgmma_kernel<Config>,
+  launch(stream, Config::kForward ? "conv2d_wgmma_forward" : "conv2d_wgmma_input_gradient", conv2d_wgmma_kernel<Config>,
          wgmma_grid<Config>(p.tiles, stream), dim3(Config::kThreads), Config::kSharedBytes, p);
 }
 
 /// The tile of the plan.
-template <class T, bool kBAcross>
+template <class T, bool kForward>
 void launch_wgmma_pixels_tile(const Conv2dArgs& args, Stream stream) {
+  constexpr bool kBAcross = !kForward && sizeof(T) == 2;
   switch (args.plan.tile) {
-    case Conv2dTile::m128n64: return launch_wgmma_pixels<WgmmaConfig<T, 128, 64, false, kBAcross>>(args, stream);
-    case Conv2dTile::m128n128: return launch_wgmma_pixels<WgmmaConfig<T, 128, 128, false, kBAcross>>(args, stream);
-    case Conv2dTile::m128n256: return launch_wgmma_pixels<WgmmaConfig<T, 128, 256, false, kBAcross>>(args, stream);
-    case Conv2dTile::m256n64: return launch_wgmma_pixels<WgmmaConfig<T, 256, 64, false, kBAcross>>(args, stream);
-    case Conv2dTile::m256n128: return launch_wgmma_pixels<WgmmaConfig<T, 256, 128, false, kBAcross>>(args, stream);
+    case Conv2dTile::m128n64: return launch_wgmma_pixels<WgmmaConfig<T, 128, 64, false, kBAcross, kForward>>(args, stream);
+    case Conv2dTile::m128n128: return launch_wgmma_pixels<WgmmaConfig<T, 128, 128, false, kBAcross, kForward>>(args, stream);
+    case Conv2dTile::m128n256: return launch_wgmma_pixels<WgmmaConfig<T, 128, 256, false, kBAcross, kForward>>(args, stream);
+    case Conv2dTile::m256n64: return launch_wgmma_pixels<WgmmaConfig<T, 256, 64, false, kBAcross, kForward>>(args, stream);
+    case Conv2dTile::m256n128: return launch_wgmma_pixels<WgmmaConfig<T, 256, 128, false, kBAcross, kForward>>(args, stream);
     default: fail("conv2d: no wgmma kernel for this tile");
   }
 }

@@ -174,7 +174,7 @@ __device__ __forceinline__ void store_tile(const WgmmaStore& out, const WgmmaSum
                                            int pixels, int column, LineOf&& line_of) {
   using T = typename Config::T;
   constexpr int kChunk = kLineBytes / sizeof(T), kChunks = Config::kColumns / kChunk, kWord = 4 / sizeof(T);
-  constexpr bool kForward = !Config::kBAcross;  // the input gradient has no epilogue but a second result
+  constexpr bool kForward = Config::kForward;  // the input gradient has no epilogue but a second result
   constexpr bool kStatistics = kForward && Config::kStatistics;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32, group = warp / 4;
   unsigned char* own = staging + warp * kStagingBytes;

@@ -8,11 +8,11 @@
 
 namespace epitaxy::EPITAXY_WORLD {
 
-template <class T_, int kColumns_, bool kBAcross_>
+template <class T_, int kColumns_, bool kForward_>
 struct WgmmaStripConfig {
   using T = T_;
   static constexpr int kRows = 256, kColumns = kColumns_, kRowBlocks = 2;
-  static constexpr bool kAAcross = false, kBAcross = kBAcross_, kStatistics = false;
+  static constexpr bool kForward = kForward_, kAAcross = false, kBAcross = !kForward && sizeof(T) == 2, kStatistics = false;
   static constexpr int kDepth = kLineBytes / sizeof(T);
   static constexpr int kStripBytes = (kRows + kConv2dStripPixels) * kLineBytes, kFilterBytes = kColumns * kLineBytes;
   static constexpr int kStrips = 3, kFilters = kColumns == 64 ? 8 : 5;  // stages
@@ -144,20 +144,20 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks)
   }
 }
 
-template <class T, int kColumns, bool kBAcross>
+template <class T, int kColumns, bool kForward>
 void launch_wgmma_strips(const Conv2dArgs& args, Stream stream) {
-  using Config = WgmmaStripConfig<T, kColumns, kBAcross>;
+  using Config = WgmmaStripConfig<T, kColumns, kForward>;
   const WgmmaPixelParams p = wgmma_pixel_params<T>(args, Config::kRows, Config::kColumns, true);
-  launch(stream, kBAcross ? "conv2d_wgmma_strips_input_gradient" : "conv2d_wgmma_strips_forward", conv2d_wgmma_strips_kernel<Config>,
+  launch(stream, kForward ? "conv2d_wgmma_strips_forward" : "conv2d_wgmma_strips_input_gradient", conv2d_wgmma_strips_kernel<Config>,
          wgmma_grid<Config>(p.tiles, stream), dim3(Config::kThreads), Config::kSharedBytes, p);
 }
 
 /// The tile of the plan.
-template <class T, bool kBAcross>
+template <class T, bool kForward>
 void launch_wgmma_strips_tile(const Conv2dArgs& args, Stream stream) {
   switch (args.plan.tile) {
-    case Conv2dTile::m256n64_strips: return launch_wgmma_strips<T, 64, kBAcross>(args, stream);
-    case Conv2dTile::m256n128_strips: return launch_wgmma_strips<T, 128, kBAcross>(args, stream);
+    case Conv2dTile::m256n64_strips: return launch_wgmma_strips<T, 64, kForward>(args, stream);
+    case Conv2dTile::m256n128_strips: return launch_wgmma_strips<T, 128, kForward>(args, stream);
     default: fail("conv2d: no wgmma kernel for this tile");
   }
 }

@@ -119,7 +119,7 @@ void offer_tile(Best& best, const Tile& t, Conv2dPass pass, const Conv2dProblem&
 bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& problem) {
   const bool forward = pass == Conv2dPass::forward, gradient = pass == Conv2dPass::input_gradient;
   const Conv2dProblem d = conv2d_unrolled(pass, problem);
-  if (d.groups != 1 || (d.dtype == DType::fp32 && !(d.tf32 && forward))) return false;
+  if (d.groups != 1 || (d.dtype == DType::fp32 && (!d.tf32 || pass == Conv2dPass::filter_gradient))) return false;
   if (!fits(d.first(), d) || (d.second > 0 && !fits(d.second, d))) return false;
   if (forward ? 2 * d.k < 64 : !fits(d.k, d)) return false;
   if (d.n * d.h * d.w >= kMostPixels || d.output_pixels() >= kMostPixels) return false;

@@ -1,4 +1,5 @@
-// Periodic padding for TMA, which knows zeros only: the image is copied into the workspace with its periods around it.
+// What the Hopper convolution needs written out in the workspace first: an image with its periods around it, since TMA pads with zeros
+// only, and for tf32's input gradient the filter with its reduction innermost, since wgmma multiplies tf32 along alone.
 #pragma once
 
 #include <algorithm>
@@ -33,16 +34,40 @@ __global__ void __launch_bounds__(kThreads) wrap_kernel(WrapParams p) {
   p.to[i] = p.from[((image * p.height + from_y) * p.width + from_x) * p.units + unit];
 }
 
-/// The same pass over copies in the workspace whose periods are written out; `args` itself where nothing is periodic.
-inline Conv2dArgs unroll_periods(const Conv2dArgs& args, Stream stream) {
+/// to[c][tap][k] = from[k][tap][c], 32 x 32 elements of one tap a block.
+template <int kThreads>
+__global__ void __launch_bounds__(kThreads) transpose_filter_kernel(const float* from, float* to, int outputs, int taps, int channels) {
+  EPITAXY_SHARED(float, tile, [32][33]);
+  const int column_tiles = (channels + 31) / 32, block = static_cast<int>(blockIdx.x) / taps, tap = static_cast<int>(blockIdx.x) % taps;
+  const int first_k = block / column_tiles * 32, first_c = block % column_tiles * 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32, line = static_cast<int>(threadIdx.x) / 32;
+  for (int i = line; i < 32; i += kThreads / 32)
+    if (first_k + i < outputs && first_c + lane < channels)
+      tile[i][lane] = from[(static_cast<std::int64_t>(first_k + i) * taps + tap) * channels + first_c + lane];
+  __syncthreads();
+  for (int i = line; i < 32; i += kThreads / 32)
+    if (first_c + i < channels && first_k + lane < outputs)
+      to[(static_cast<std::int64_t>(first_c + i) * taps + tap) * outputs + first_k + lane] = tile[lane][i];
+}
+
+/// The same pass over copies in the workspace; `args` itself where none is needed.
+inline Conv2dArgs prepare_wgmma(const Conv2dArgs& args, Stream stream) {
   const Conv2dProblem& d = args.problem;
+  const bool gradient = args.pass == Conv2dPass::input_gradient;
+  constexpr int kThreads = 256;
   Conv2dArgs result = args;
+  auto* memory = reinterpret_cast<unsigned char*>(args.workspace) + conv2d_partial_bytes(args.pass, d, args.plan);
+  if (gradient && d.dtype == DType::fp32) {
+    const auto blocks = static_cast<unsigned>((d.k + 31) / 32 * ((d.c + 31) / 32) * d.r * d.s);
+    launch(stream, "conv2d_transpose_filter", transpose_filter_kernel<kThreads>, dim3(blocks), dim3(kThreads), 0,
+           static_cast<const float*>(args.filter), reinterpret_cast<float*>(memory), static_cast<int>(d.k), static_cast<int>(d.r * d.s),
+           static_cast<int>(d.c));
+    result.filter = memory;
+    memory += conv2d_transposed_bytes(args.pass, d);
+  }
   result.problem = conv2d_unrolled(args.pass, d);
   if (result.problem == d) return result;
-  constexpr int kThreads = 256;
   const Conv2dProblem& wide = result.problem;
-  const bool gradient = args.pass == Conv2dPass::input_gradient;
-  auto* memory = reinterpret_cast<unsigned char*>(args.workspace) + conv2d_partial_bytes(args.pass, d, args.plan);
   const auto wrap = [&](const void* from, std::int64_t channels) -> const void* {
     WrapParams p{};
     p.from = static_cast<const uint4*>(from), p.to = reinterpret_cast<uint4*>(memory);
