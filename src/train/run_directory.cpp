@@ -93,7 +93,7 @@ RunDirectory::RunDirectory(const std::string& out) : path_(out) {
 RunDirectory::~RunDirectory() {
   if (kept_) return;
   std::error_code ignored;
-  for (const char* one : {"config.yaml", "metrics.csv", "metrics.json", "model.json", "weights.safetensors"})
+  for (const char* one : {"config.yaml", "metrics.csv", "metrics.json", "model.json", "tuning.json", "weights.safetensors"})
     fs::remove(file(one), ignored);
   fs::remove(path_, ignored);  // only where nobody else has put something there
 }
@@ -185,6 +185,9 @@ Run load_run(const std::string& path) {
   read_config(path + "/config.yaml", run.config);
   const std::string card = path + "/model.json";
   run.card = reading(card, [&] { return ModelCard::from_json(read_text(card)); });
+  const std::string tuning = path + "/tuning.json";
+  if (fs::exists(tuning, error))
+    run.tuning = std::make_shared<Tuning>(reading(tuning, [&] { return Tuning::from_json(read_text(tuning)); }));
   const std::string weights = path + "/weights.safetensors";
   std::map<std::string, std::string> metadata;
   run.weights = read_safetensors(weights, &metadata);
@@ -202,6 +205,7 @@ std::unique_ptr<CompiledModel> compile(const Run& run, Device device, Precision 
   options.mean = run.card.normalisation.mean;
   options.scale = run.card.normalisation.scale;
   options.training = false;
+  options.tuning = run.tuning;
   auto model = std::make_unique<CompiledModel>(run.card.model, options);
   const std::string weights = run.path + "/weights.safetensors";
   reading(weights, [&] { model->set_weights(run.weights); });

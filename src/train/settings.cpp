@@ -254,6 +254,8 @@ std::vector<Setting> machine_settings() {
           [](auto& c, const auto& v) { c.memory_limit = parse_memory_size(v); }, [](Config c) { return Values{shortest(c.memory_limit)}; }),
       {"fusion", group, "NAME,...", "on, off, or the rewrites of the graph to make: bn+relu,conv+relu,...; default on", Kind::list,
        [](auto& c, const Values& v) { c.fusion = parse_fusions(v); }, [](Config c) { return words_of(c.fusion); }},
+      {"tune", group, "", "time the kernels that each layer may run with, once for each card; default on a GPU", Kind::toggle,
+       [](auto& c, const Values& v) { c.tune = yes_or_no(v.at(0)); }, [](Config c) { return c.tune ? toggle(*c.tune) : Values{}; }},
       one(
           "out", group, "DIR", "run directory; default runs/<n>", [](auto& c, const auto& v) { c.out = v; },
           [](Config c) { return some(c.out); }),

@@ -9,6 +9,7 @@
 #include "cpu/threads.h"
 #include "epitaxy/data/csv.h"
 #include "train/memory_size.h"
+#include "train/tuning_cache.h"
 #if EPITAXY_HAS_CUDA
 #include "gpu/backend.h"
 #endif
@@ -200,13 +201,16 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   TrainResult result;
   result.config = resolve(config, parts.train);
   result.config.device = name(device);
+  if (!result.config.tune) result.config.tune = device.kind == DeviceKind::cuda;
   result.config.data.data = absolute(config.data.data);
   check_augmentation(result.config.augmentation, parts.train, config.targets_invariant);
   check_probabilities(result.config, parts.train);
   if (observer.note)
     for (const auto& line : settings_without_effect(result.config, parts.train)) observer.note(line);
   result.card = card_of(result.config, parts.train);
-  const CompileOptions options = compile_options(result.config, result.card, parts.train);
+  CompileOptions options = compile_options(result.config, result.card, parts.train);
+  options.tune = *result.config.tune;
+  if (options.tune) options.tuning = std::make_shared<Tuning>(read_tuning_cache(device));
   require_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()));
 
   const std::string card = result.card.to_json();
@@ -233,6 +237,7 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   auto saved = std::chrono::steady_clock::now();
   const auto save = [&](int epoch, std::span<const NamedTensor> weights) {
     run.write_weights(weights);
+    if (options.tune) run.write("tuning.json", options.tuning->to_json());
     if (saved_epoch == 0) run.write("model.json", card);
     run.keep();
     saved_epoch = epoch;
@@ -249,6 +254,7 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
     if (!sound(result.history.epochs[static_cast<std::size_t>(result.history.best_epoch - 1)]))
       fail("training: the validation loss is not finite; lower the learning rate (--lr) or clip gradients (--clip-norm 1)");
     if (saved_epoch != result.history.best_epoch) save(result.history.best_epoch, model.weights());
+    if (options.tune) write_tuning_cache(device, *options.tuning);
     run.write("metrics.csv", csv_of(epochs, parts.train.task));
     run.write("metrics.json", metrics_of(result, model, parts.train.size()));
   } catch (const Error& error) {

@@ -49,6 +49,7 @@ struct TrainConfig {
   int threads = 0;                 // CPU threads; 0: all
   std::uint64_t memory_limit = 0;  // bytes; 0: what is free
   FusionSet fusion;                // rewrites of the graph that merge operations
+  std::optional<bool> tune;        // time the implementations of each operation; default on a GPU
   std::string out;                 // empty: runs/<n>
 };
 

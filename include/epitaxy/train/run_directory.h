@@ -1,4 +1,5 @@
-// A run on disk: config.yaml, metrics.csv, metrics.json, model.json, weights.safetensors. Files appear whole or not at all.
+// A run on disk: config.yaml, metrics.csv, metrics.json, model.json, tuning.json where it was tuned, weights.safetensors. Files appear
+// whole or not at all.
 #pragma once
 
 #include <memory>
@@ -59,6 +60,7 @@ struct Run {
   TrainConfig config;
   ModelCard card;
   std::vector<NamedTensor> weights;
+  std::shared_ptr<Tuning> tuning;  // the implementations it ran with; null: the defaults
 };
 /// Reads and checks all of it; a missing or damaged file is one clear Error.
 Run load_run(const std::string& path);
