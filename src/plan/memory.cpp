@@ -63,7 +63,7 @@ void require_memory(const Model& model, const CompileOptions& options, std::int6
       fitting > 0 ? text("--batch ", fitting, " fits") : "not even a batch of 1 fits, take a smaller model or smaller images";
   if (options.memory_limit > 0) remedy += text("; or --memory-limit ", (needed + (1 << 20) - 1) >> 20, "M");
   fail("not enough memory: ", options.training ? "training " : "predicting with ", model.name(), " at batch ", batch, " needs ",
-       memory_text(static_cast<double>(needed)), memory.recompute.nodes.empty() ? "" : " even where values are computed again", " but ",
+       memory_text(static_cast<double>(needed)), memory.recompute.nodes.empty() ? "" : " even where values are computed again", ", but ",
        memory_text(static_cast<double>(limit)),
        options.memory_limit > 0 ? " are allowed (--memory-limit)" : text(" are free on ", name(options.device)), "; ", remedy);
 }

@@ -146,7 +146,7 @@ TEST(Fusion, TrainsBitwiseAlikeOnTheCpu) {
   }
 }
 
-/// A small network in which everything but concat+conv can be fused.
+/// A small network in which everything can be fused.
 Model many_kinds() {
   Model model({8, 8, 1}, "kinds");
   Model::Id x = model.chain(model.input(), {conv3x3(8, 1, true), layers::Activate{}, conv3x3(8, 1, false), layers::BatchNorm{}});
@@ -156,6 +156,7 @@ Model many_kinds() {
   x = model.add(layers::Add{}, {x, y});
   y = model.chain(x, {conv3x3(8, 1, true)});
   x = model.add(layers::Activate{}, model.add(layers::Add{}, {y, x}));
+  x = model.add(layers::Concat{}, {x, model.chain(x, {conv1x1(4), layers::Activate{Activation::tanh}})});
   model.chain(x, {conv3x3(8, 1, false), layers::BatchNorm{}, layers::Activate{}, layers::GlobalAveragePool{}, layers::Dense{8},
                   layers::Activate{}, layers::Dense{5}});
   return model;
@@ -192,6 +193,7 @@ TEST_P(FusionOn, EverythingFusedStartsFromTheSameLoss) {
     const Trained plain = train(many_kinds(), FusionSet::none(), precision, GetParam());
     const Trained fused = train(many_kinds(), FusionSet::all(), precision, GetParam());
     EXPECT_EQ(count(fused.fusions, Fusion::conv_statistics), GetParam().kind == DeviceKind::cpu ? 0 : 4);
+    EXPECT_EQ(count(fused.fusions, Fusion::concat_conv), GetParam().kind == DeviceKind::cpu ? 0 : 1);
     EXPECT_NEAR(plain.metrics[0].loss, fused.metrics[0].loss, precision == Precision::fp32 ? 1e-5 : 0.03);
   }
 }

@@ -1,0 +1,48 @@
+// epitaxy plan: what is fused, and what is computed again where memory is short.
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/program.h"
+
+namespace epitaxy::test {
+namespace {
+
+using Json = nlohmann::json;
+
+class Planning : public Program {
+ protected:
+  std::vector<std::string> crystalnet(std::vector<std::string> more) const {
+    std::vector<std::string> all{"plan", "--model", "crystalnet", "--input", "64x64", "--classes", "5", "--batch", "16", "--device", "cpu"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+};
+
+TEST_F(Planning, ListsFusions) {
+  const std::string table = done(crystalnet({"--fusions"}));
+  for (const char* part : {"bn+relu", "stage1.bn", "stage1.relu", "traffic of a training step: "})
+    EXPECT_NE(table.find(part), std::string::npos) << part;
+  const Json fused = Json::parse(done(crystalnet({"--fusions", "--json"})));
+  ASSERT_FALSE(fused["fusions"].empty());
+  EXPECT_LT(fused["step_bytes"]["fused"], fused["step_bytes"]["unfused"]);
+  double saved = 0;
+  for (const auto& one : fused["fusions"]) saved += one["forward_bytes_saved"].get<double>();
+  EXPECT_GT(saved, 0);
+  const Json plain = Json::parse(done(crystalnet({"--fusions", "--fusion", "off", "--json"})));
+  EXPECT_TRUE(plain["fusions"].empty());
+  EXPECT_GT(plain["memory"]["arena"], fused["memory"]["arena"]);
+  refused(crystalnet({"--fusion", "everything"}), 2, {"everything", "bn+relu"});
+}
+
+TEST_F(Planning, FitsALimitOrSaysWhatWould) {
+  const Json free = Json::parse(done(crystalnet({"--json"})));
+  const auto need = free["memory"]["total"].get<std::int64_t>() + free["memory"]["fixed_overhead"].get<std::int64_t>();
+  const std::string limit = std::to_string(need * 9 / 10);
+  const Json less = Json::parse(done(crystalnet({"--json", "--memory-limit", limit})));
+  EXPECT_FALSE(less["recompute"]["nodes"].empty());
+  EXPECT_LE(less["memory"]["total"].get<std::int64_t>() + less["memory"]["fixed_overhead"].get<std::int64_t>(), need * 9 / 10);
+  EXPECT_NE(done(crystalnet({"--memory-limit", limit})).find("computed again in the backward pass"), std::string::npos);
+  refused(crystalnet({"--memory-limit", std::to_string(need * 6 / 10)}), 1, {"batch 16 needs", "--batch ", " fits", "--memory-limit "});
+}
+
+}  // namespace
+}  // namespace epitaxy::test
