@@ -15,6 +15,7 @@ function(epitaxy_library target)  # a static library of the given sources
   add_library(${target} STATIC ${ARGN})
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${EPITAXY_ROOT}/include> $<BUILD_INTERFACE:${EPITAXY_ROOT}>
                              $<BUILD_INTERFACE:${EPITAXY_ROOT}/src> $<INSTALL_INTERFACE:include>)
+  target_compile_features(${target} PUBLIC cxx_std_20)  # a program that links it needs C++20 too
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${EPITAXY_WARNINGS}>)
 endfunction()
 
