@@ -1,5 +1,6 @@
 // Holds the emulator against a GPU: each modelled instruction, the same kernel source in both worlds, the same bits. Tensor cores get
 // small integers, whose sums are exact in every order.
+#if EPITAXY_HAS_EMULATOR
 #define EPITAXY_EMULATED 1
 
 #include "tests/gpu/calibration.cu"
@@ -66,3 +67,11 @@ TEST_F(Calibration, Pipeline) {
 
 }  // namespace
 }  // namespace epitaxy::calibration
+
+#else
+
+#include <gtest/gtest.h>
+
+TEST(Calibration, Emulator) { GTEST_SKIP() << "built without the emulator"; }
+
+#endif
