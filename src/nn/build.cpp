@@ -29,6 +29,12 @@ class Builder {
     built_.input = graph.add_value("input", {options_.input_dtype, item.prepend(options_.batch)}, Role::input);
     built_.step = graph.add_value("step", {DType::int64, {1}}, Role::scalar);
     ValueId x = built_.input;
+    if (options_.training && options_.augmentation.any()) {
+      built_.augment_seed = graph.add_value("augment_seed", {DType::int64, {1}}, Role::state);
+      built_.epoch = graph.add_value("epoch", {DType::int64, {1}}, Role::scalar);
+      built_.samples = graph.add_value("samples", {DType::int64, {options_.batch}}, Role::input);
+      x = add_node(augment_images(options_.augmentation), {x, built_.augment_seed, built_.epoch, built_.samples})[0];
+    }
     if (options_.normalise) {
       built_.mean = graph.add_value("mean", {DType::fp32, {item[-1]}}, Role::state);
       built_.scale = graph.add_value("scale", {DType::fp32, {item[-1]}}, Role::state);

@@ -26,6 +26,7 @@ CompiledModel::Impl::Impl(Model m, CompileOptions o)
   if (options.training) {
     const float one = 1.0f;
     write(persistent.gradient_scale, &one);
+    if (persistent.augment_seed) write(persistent.augment_seed, &options.seed);
     if (persistent.loss_scale) write(persistent.loss_scale, &kFirstLossScale);
   }
   std::size_t s = 0;
@@ -92,6 +93,8 @@ std::map<ValueId, Tensor> CompiledModel::Impl::fixed_tensors(const StepGraph& st
   const std::pair<ValueId, const Tensor*> others[] = {{built.step, &persistent.step},
                                                       {built.mean, &persistent.mean},
                                                       {built.scale, &persistent.scale},
+                                                      {built.augment_seed, &persistent.augment_seed},
+                                                      {built.epoch, &persistent.epoch},
                                                       {t.flat_parameters, &persistent.parameters},
                                                       {t.flat_gradients, &persistent.gradients},
                                                       {t.flat_copy, &persistent.copy},
@@ -114,6 +117,7 @@ Compiled CompiledModel::Impl::make(std::int64_t batch, bool training) {
   compiled.input = step.input();
   compiled.output = step.output();
   compiled.target = step.target();
+  compiled.samples = step.values.built.samples;
   compiled.fixed = fixed_tensors(step);
   compiled.plan = std::make_unique<Plan>(step.graph(), context, step.fixed, step.kept);
   const std::size_t budget = arena_budget(step);
@@ -132,9 +136,8 @@ Compiled CompiledModel::Impl::make(std::int64_t batch, bool training) {
 
 std::size_t CompiledModel::Impl::arena_budget(const StepGraph& step) const {
   if (options.memory_limit == 0) return context.backend->free_memory() + (arena ? arena->bytes() : 0);
-  const auto bytes_of = [&](ValueId id) { return id == kNoValue ? 0 : step.graph().spec(id).bytes(); };
-  const std::size_t others = persistent_sizes(model, options).total() + fixed_overhead(options.device) +
-                             Feed::bytes_for(context, bytes_of(step.input()), bytes_of(step.target()));
+  const std::size_t others =
+      persistent_sizes(model, options).total() + fixed_overhead(options.device) + Feed::bytes_for(context, slot_bytes(step.graph()));
   return options.memory_limit > others ? static_cast<std::size_t>(options.memory_limit) - others : 0;
 }
 
@@ -164,7 +167,7 @@ void CompiledModel::Impl::reserve(std::span<const std::int64_t> training, std::s
     for (auto& [batch, compiled] : plans[train]) {
       if (compiled.execution) continue;
       const Graph& graph = compiled.plan->graph();
-      feed.reserve(graph.spec(compiled.input).bytes(), compiled.target == kNoValue ? 0 : graph.spec(compiled.target).bytes());
+      feed.reserve(slot_bytes(graph));
       compiled.plan->bind(arena, compiled.fixed);
       compiled.execution = std::make_unique<Execution>(*compiled.plan, context);
     }

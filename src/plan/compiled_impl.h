@@ -11,7 +11,7 @@ namespace epitaxy {
 struct Compiled {
   std::unique_ptr<Plan> plan;
   std::unique_ptr<Execution> execution;
-  ValueId input, output, target = kNoValue;
+  ValueId input, output, target = kNoValue, samples = kNoValue;
   std::map<ValueId, Tensor> fixed;
 };
 using Plans = std::map<std::int64_t, Compiled>;

@@ -16,16 +16,22 @@ void CompiledModel::reserve(std::span<const std::int64_t> training, std::span<co
   impl_->reserve(training, evaluation);
 }
 
-void CompiledModel::train_step(const Tensor& inputs, const Tensor& targets, float learning_rate) {
+void CompiledModel::train_step(const Tensor& inputs, const Tensor& targets, float learning_rate, const Draw& draw) {
   Compiled& compiled = impl_->plan_of(inputs.dim(0), true);
   const Plan& plan = *compiled.plan;
   impl_->check_batch(inputs, plan.graph().spec(compiled.input), "inputs");
   impl_->check_batch(targets, plan.graph().spec(compiled.target), "targets");
   if (impl_->steps - impl_->metrics_read == kRingRows) impl_->drain_metrics();
-  const Feed::Item items[] = {{plan.tensor(compiled.input).data(), inputs.data(), inputs.bytes()},
-                              {plan.tensor(compiled.target).data(), targets.data(), targets.bytes()},
-                              {impl_->persistent.learning_rate.data(), &learning_rate, sizeof learning_rate}};
-  impl_->feed.send(items);
+  const std::size_t samples = compiled.samples == kNoValue ? 0 : static_cast<std::size_t>(inputs.dim(0));
+  require(draw.samples.size() == samples, impl_->model.name(), ": ", draw.samples.size(), " sample numbers, expected ", samples,
+          samples > 0 ? " to augment by" : "; compile with augmentation to draw by them");
+  const Feed::Item items[] = {
+      {plan.tensor(compiled.input).data(), inputs.data(), inputs.bytes()},
+      {plan.tensor(compiled.target).data(), targets.data(), targets.bytes()},
+      {impl_->persistent.learning_rate.data(), &learning_rate, sizeof learning_rate},
+      {impl_->persistent.epoch.data(), &draw.epoch, sizeof draw.epoch},
+      {samples > 0 ? plan.tensor(compiled.samples).data() : nullptr, draw.samples.data(), draw.samples.size_bytes()}};
+  impl_->feed.send(std::span(items).first(samples > 0 ? 5 : 3));
   compiled.execution->run();
   ++impl_->steps;
 }

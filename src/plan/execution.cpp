@@ -65,6 +65,13 @@ void Execution::run() {
   ++runs_;
 }
 
+std::size_t slot_bytes(const Graph& graph) {
+  std::size_t bytes = padded(sizeof(float)) + padded(sizeof(std::int64_t));  // learning rate, epoch
+  for (const Value& value : graph.values())
+    if (value.role == Role::input || value.role == Role::target) bytes += padded(value.spec.bytes());
+  return bytes;
+}
+
 Feed::Feed(const Context& context) : context_(context) {
 #if EPITAXY_HAS_CUDA
   if (is_cuda(context)) slots_ = std::make_unique<Slots>(context);
@@ -73,9 +80,8 @@ Feed::Feed(const Context& context) : context_(context) {
 
 Feed::~Feed() = default;
 
-void Feed::reserve([[maybe_unused]] std::size_t input_bytes, [[maybe_unused]] std::size_t target_bytes) {
+void Feed::reserve([[maybe_unused]] std::size_t needed) {
 #if EPITAXY_HAS_CUDA
-  const std::size_t needed = padded(input_bytes) + padded(target_bytes) + padded(sizeof(float));
   if (!slots_ || needed <= slots_->capacity) return;
   context_.backend->synchronize(context_.stream);
   for (auto& slot : slots_->slots) {
@@ -124,8 +130,6 @@ std::size_t Feed::bytes() const {
   return 0;
 }
 
-std::size_t Feed::bytes_for(const Context& context, std::size_t input_bytes, std::size_t target_bytes) {
-  return is_cuda(context) ? 4 * (padded(input_bytes) + padded(target_bytes) + padded(sizeof(float))) : 0;
-}
+std::size_t Feed::bytes_for(const Context& context, std::size_t slot_bytes) { return is_cuda(context) ? 4 * slot_bytes : 0; }
 
 }  // namespace epitaxy

@@ -24,23 +24,26 @@ class Execution {
   int runs_ = 0;
 };
 
-/// Carries host batches to a plan's input and target. On CUDA: two pinned slots, a copy stream and device staging, so that the next
-/// batch crosses while a step runs; an event guards each slot. Elsewhere: a copy.
+/// Bytes of a slot that holds everything a step is fed with.
+std::size_t slot_bytes(const Graph& graph);
+
+/// Carries host batches to the values of a plan that they feed. On CUDA: two pinned slots, a copy stream and device staging, so that the
+/// next batch crosses while a step runs; an event guards each slot. Elsewhere: a copy.
 class Feed {
  public:
   explicit Feed(const Context& context);
   ~Feed();
-  /// Makes room for batches of these sizes.
-  void reserve(std::size_t input_bytes, std::size_t target_bytes);
+  /// Makes room for slots of this size.
+  void reserve(std::size_t slot_bytes);
   struct Item {
     void* to;          // on the device
     const void* from;  // on the host; may be reused when send returns
     std::size_t bytes;
   };
   void send(std::span<const Item> items);
-  /// Bytes of slots and staging now, or for a batch of these sizes.
+  /// Bytes of slots and staging now, or with slots of this size.
   std::size_t bytes() const;
-  static std::size_t bytes_for(const Context& context, std::size_t input_bytes, std::size_t target_bytes);
+  static std::size_t bytes_for(const Context& context, std::size_t slot_bytes);
 
  private:
   struct Slots;

@@ -43,8 +43,7 @@ MemorySummary plan_memory(const Model& model, const CompileOptions& options, std
   const Context context = make_context(options.device);
   StepGraph step = step_graph(model, options, batch, options.training);
   if (options.tuning) apply(*options.tuning, step.graph(), context);
-  const auto bytes_of = [&](ValueId id) { return id == kNoValue ? 0 : step.graph().spec(id).bytes(); };
-  sizes.slots = Feed::bytes_for(context, bytes_of(step.input()), bytes_of(step.target()));
+  sizes.slots = Feed::bytes_for(context, slot_bytes(step.graph()));
   const std::size_t others = sizes.total() + fixed_overhead(options.device), limit = memory_limit(options);
   sizes.arena = Plan(step.graph(), context, step.fixed, step.kept).arena_bytes();
   if (!options.training || others + sizes.arena <= limit) return sizes;

@@ -28,6 +28,10 @@ void for_each_array(const Model& model, const CompileOptions& options, Persisten
     place(p.loss_scale, scalar, sizes.states);
     place(p.finite_steps, scalar, sizes.states);
   }
+  if (options.augmentation.any()) {
+    place(p.augment_seed, {DType::int64, {1}}, sizes.states);
+    place(p.epoch, {DType::int64, {1}}, sizes.states);
+  }
   place(p.ring, {DType::fp32, {kRingRows, 2}}, sizes.states);
   if (!options.class_weights.empty())
     place(p.class_weights, {DType::fp32, {static_cast<std::int64_t>(options.class_weights.size())}}, sizes.states);

@@ -7,7 +7,8 @@ namespace epitaxy {
 
 /// Everything that a compiled model keeps, cut from one buffer.
 struct Persistent {
-  Tensor parameters, copy, gradients, learning_rate, gradient_scale, loss_scale, finite_steps, step, ring, mean, scale, class_weights;
+  Tensor parameters, copy, gradients, learning_rate, gradient_scale, loss_scale, finite_steps, augment_seed, epoch, step, ring, mean, scale,
+      class_weights;
   std::vector<Tensor> moments, states;
 };
 

@@ -78,7 +78,8 @@ int moment_count(OptimizerKind kind) { return kind == OptimizerKind::sgd ? 1 : 2
 
 FusedModel fused_model(const Model& model, const CompileOptions& options, std::int64_t batch, bool training) {
   FusedModel result;
-  result.built = build(model, {batch, options.precision, training, options.seed, options.input_dtype, !options.mean.empty()});
+  result.built =
+      build(model, {batch, options.precision, training, options.seed, options.input_dtype, !options.mean.empty(), options.augmentation});
   const ValueId kept[] = {result.built.output};
   result.fusions = fuse(result.built.graph, options.fusion, kept, options.device);
   return result;

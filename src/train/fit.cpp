@@ -110,7 +110,8 @@ History fit(CompiledModel& model, const Dataset& train, const Dataset& validatio
   loading.batch = options.batch;
   loading.shuffle = options.shuffle;
   loading.seed = options.seed;
-  loading.augmentation = options.augmentation;
+  const bool on_device = model.options().augmentation.any();
+  if (!on_device) loading.augmentation = options.augmentation;
   Loader loader(data, loading);
 
   const std::int64_t steps_per_epoch = loader.batches_per_epoch(), all_steps = steps_per_epoch * options.epochs;
@@ -129,7 +130,8 @@ History fit(CompiledModel& model, const Dataset& train, const Dataset& validatio
     loader.start(static_cast<std::uint32_t>(epoch - 1));
     while (const auto batch = loader.next()) {
       rate = learning_rate_at(options.schedule, model.options().optimizer.learning_rate, step, all_steps);
-      model.train_step(batch->inputs, batch->targets, rate);
+      const Draw draw{epoch - 1, on_device ? batch->items : std::span<const std::int64_t>()};
+      model.train_step(batch->inputs, batch->targets, rate, draw);
       means.queued(batch->inputs.dim(0));
       items_done += batch->inputs.dim(0);
       ++step, ++in_epoch;

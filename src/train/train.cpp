@@ -66,6 +66,8 @@ CompileOptions compile_options(const TrainConfig& config, const ModelCard& card,
   options.mean = card.normalisation.mean;
   options.scale = card.normalisation.scale;
   options.seed = config.seed;
+  // On the CPU the loader augments, ahead of the step.
+  if (options.device.kind != DeviceKind::cpu) options.augmentation = config.augmentation;
   options.fusion = config.fusion;
   options.memory_limit = config.memory_limit;
   return options;
@@ -155,6 +157,9 @@ int cuda_devices() {
 }
 
 Device choose_device(const std::string& name) {
+  constexpr std::uint64_t kLeast = std::uint64_t{64} << 20;  // with less, libraries die where they should report (oneDNN 2.6)
+  if (const std::uint64_t free = cpu_backend().free_memory(); free < kLeast)
+    fail("only ", memory_text(static_cast<double>(free)), " of memory are free; at least ", memory_text(kLeast), " are needed");
   if (name == "auto") return cuda_devices() > 0 ? Device{DeviceKind::cuda, 0} : Device{};
   const Device device = parse_device(name);
   backend_of(device);  // rejects what this build or machine lacks, before any data are read

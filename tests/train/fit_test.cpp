@@ -203,5 +203,55 @@ TEST(Fit, BatchSizesOfAnEpoch) {
   EXPECT_TRUE(batch_sizes(0, 32).empty());
 }
 
+/// What a device draws and moves is what the loader would have: the same weights, bit for bit, tail batches included.
+TEST(Fit, AugmentsOnTheDeviceAsTheLoaderDoes) {
+  const Device device = parse_device("emulated");
+  if (const std::string why = test::why_absent(device); !why.empty()) {
+    test::skip_device(device, why);
+    GTEST_SKIP() << why;
+  }
+  Dataset data;
+  data.inputs = test::make({DType::uint8, {10, 6, 6, 1}}, test::Fill::uniform(0, 255), 1);
+  data.targets = test::make({DType::int32, {10}}, test::Fill::integers(0, 1), 2);
+  data.class_names = {"a", "b"};
+  data.source = "noise";
+  FitOptions fitting;
+  fitting.epochs = 2;
+  fitting.batch = 4;
+  fitting.seed = 3;
+  fitting.augmentation = {.flip_horizontal = true, .rotate = true, .shift = 2};
+  std::vector<std::vector<NamedTensor>> weights;
+  for (const int way : {0, 1, 2}) {  // by the loader, on the device, not at all
+    CompileOptions options = classes();
+    options.device = device;
+    options.input_dtype = DType::uint8;
+    options.mean = {120};
+    options.scale = {0.01f};
+    if (way == 1) options.augmentation = fitting.augmentation;
+    if (way == 2) fitting.augmentation = {};
+    CompiledModel model(mlp({6, 6, 1}, 2, {8}), options);
+    fit(model, data, {}, {}, fitting);
+    weights.push_back(model.weights());
+  }
+  for (std::size_t i = 0; i < weights[0].size(); ++i) {
+    EXPECT_TRUE(test::same(weights[0][i].tensor, weights[1][i].tensor)) << weights[0][i].name;
+    EXPECT_FALSE(test::same(weights[0][i].tensor, weights[2][i].tensor)) << weights[0][i].name;
+  }
+}
+
+TEST(Fit, AnAugmentedStepNamesItsSamples) {
+  CompileOptions options = classes();
+  options.augmentation.flip_vertical = true;
+  CompiledModel model(mlp({4, 4, 1}, 2, {8}), options);
+  const Tensor images = test::make({DType::fp32, {3, 4, 4, 1}}, test::Fill::normal(), 1),
+               targets = test::make({DType::int32, {3}}, test::Fill::integers(0, 1), 2);
+  const std::int64_t samples[] = {7, 8, 9};
+  EXPECT_THROW(model.train_step(images, targets, 0.1f), Error);
+  EXPECT_THROW(model.train_step(images, targets, 0.1f, {0, std::span(samples).first(2)}), Error);
+  model.train_step(images, targets, 0.1f, {0, samples});
+  CompiledModel plain(mlp({4, 4, 1}, 2, {8}), classes());
+  EXPECT_THROW(plain.train_step(images, targets, 0.1f, {0, samples}), Error);
+}
+
 }  // namespace
 }  // namespace epitaxy

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "epitaxy/nn/layers.h"
+#include "epitaxy/ops/augment_images.h"
 #include "epitaxy/ops/graph.h"
 
 namespace epitaxy {
@@ -78,14 +79,16 @@ struct BuildOptions {
   std::uint64_t seed = 0;           // of dropout
   DType input_dtype = DType::fp32;  // uint8, uint16 or fp32 as the data come
   bool normalise = true;            // first (x - mean) * scale, per channel or feature
+  Augmentation augmentation{};      // training: of the images, before all else
 };
 
 /// The forward graph of a model for one batch size.
 struct BuiltModel {
   Graph graph;
   ValueId input = kNoValue, mean = kNoValue, scale = kNoValue, output = kNoValue, step = kNoValue;
-  std::vector<ValueId> parameters, states;  // in the order of Model::parameters() and states()
-  std::vector<int> node_entry;              // for each node, the index of its layer in entries(), or -1
+  ValueId augment_seed = kNoValue, epoch = kNoValue, samples = kNoValue;  // int64 [1], [1], [batch]: what augmentation draws from
+  std::vector<ValueId> parameters, states;                                // in the order of Model::parameters() and states()
+  std::vector<int> node_entry;                                            // for each node, the index of its layer in entries(), or -1
 };
 BuiltModel build(const Model& model, const BuildOptions& options);
 

@@ -33,11 +33,18 @@ struct CompileOptions {
   DType input_dtype = DType::fp32;  // what batches arrive in
   std::vector<float> mean, scale;   // (x - mean) * scale per channel or feature; empty: input goes in as it is
   std::uint64_t seed = 0;
+  Augmentation augmentation;       // of training images, on the device, drawn from the seed and each step's Draw
   bool training = true;            // false: no gradients, no optimizer memory
   FusionSet fusion;                // rewrites that merge operations; all by default
   std::uint64_t memory_limit = 0;  // bytes; where a training step needs more it computes values again; 0: what the device has free
   std::shared_ptr<Tuning> tuning;  // implementations to run with, where they are known; null: the defaults
   bool tune = false;               // time the implementations of problems that `tuning` lacks, and add the choices to it
+};
+
+/// What a step's augmentation draws from beside the seed: the epoch, and each image's number in the data set.
+struct Draw {
+  std::int64_t epoch = 0;
+  std::span<const std::int64_t> samples;  // [batch]; empty where the model was compiled without augmentation
 };
 
 /// An array with its name, on the CPU.
@@ -82,7 +89,7 @@ class CompiledModel {
   /// Makes the plans for these batch sizes now, so that no later step allocates. Fails, naming what is short, when memory is too little.
   void reserve(std::span<const std::int64_t> training, std::span<const std::int64_t> evaluation);
   /// One optimisation step on host tensors (inputs [N, ...] of input_dtype, targets). Returns once the work is queued.
-  void train_step(const Tensor& inputs, const Tensor& targets, float learning_rate);
+  void train_step(const Tensor& inputs, const Tensor& targets, float learning_rate, const Draw& draw = {});
   /// Metrics of the steps since the last call, oldest first.
   std::vector<StepMetrics> take_metrics();
   /// Predictions for host inputs: fp32 [N, outputs] or [N, H, W, C] on the CPU (logits; no softmax).

@@ -44,7 +44,7 @@ struct FitOptions {
   std::uint64_t seed = 1;  // of the order and of the augmentation
   bool shuffle = true;
   ScheduleOptions schedule;
-  Augmentation augmentation;
+  Augmentation augmentation;  // by the loader; a model compiled with an augmentation does its own
   Selection selection = Selection::loss;
   double target_loss = 0;  // stops after an epoch whose training loss is at most this; 0: never
   int patience = 0;        // stops after this many epochs without a better one; 0: never
