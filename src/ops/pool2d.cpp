@@ -63,6 +63,7 @@ class Pool2d final : public Operation {
   Pool2d(const Pool2dOptions& options, bool exclude_padding) : options_(options), exclude_padding_(exclude_padding) {
     check_pool_options(kName, options, kMax);
   }
+  const Pool2dOptions& options() const { return options_; }
   std::string name() const override { return kName; }
   std::string details() const override { return describe_pool(options_); }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
@@ -213,6 +214,10 @@ class GlobalAveragePoolGradient final : public Operation {
 }  // namespace
 
 OperationPtr max_pool2d(const Pool2dOptions& options) { return std::make_shared<Pool2d<true>>(options, false); }
+const Pool2dOptions* max_pool2d_options(const Operation& operation) {
+  const auto* pool = dynamic_cast<const Pool2d<true>*>(&operation);
+  return pool ? &pool->options() : nullptr;
+}
 OperationPtr max_pool2d_gradient(const Pool2dOptions& options, std::int64_t height, std::int64_t width) {
   return std::make_shared<Pool2dGradient<true>>(options, height, width, false);
 }

@@ -10,8 +10,8 @@ namespace epitaxy {
 
 namespace {
 
-constexpr std::array<std::string_view, kFusions> kNames{"concat+conv", "conv+add",    "conv+relu", "conv+statistics",
-                                                        "dense+relu",  "bn+add+relu", "bn+relu",   "bn+add"};
+constexpr std::array<std::string_view, kFusions> kNames{"concat+conv",  "conv+add",    "conv+relu", "conv+statistics", "dense+relu",
+                                                        "bn+relu+pool", "bn+add+relu", "bn+relu",   "bn+add"};
 
 double bytes_of(const Graph& graph, const Node& node) { return node.operation->cost(graph.specs(node.inputs)).bytes; }
 
@@ -43,9 +43,10 @@ void apply(Graph& graph, const Rewrite& rewrite, int place) {
   graph.set_nodes(std::move(nodes));
 }
 
-/// On a CPU the convolutions of our libraries have no such epilogues: reading twice would only move elsewhere.
+/// On a CPU convolutions have no such epilogues (reading again only moves elsewhere), and pooling on its own is faster.
 bool pays(Fusion fusion, Device device) {
-  return device.kind != DeviceKind::cpu || (fusion != Fusion::conv_statistics && fusion != Fusion::concat_conv);
+  return device.kind != DeviceKind::cpu ||
+         (fusion != Fusion::conv_statistics && fusion != Fusion::concat_conv && fusion != Fusion::bn_relu_pool);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "epitaxy/ops/batch_norm.h"
+#include "epitaxy/ops/batch_norm_max_pool2d.h"
 #include "epitaxy/ops/conv2d.h"
 #include "epitaxy/ops/dense.h"
 
@@ -136,6 +136,20 @@ std::optional<Rewrite> match_batch_norm(const FusionSite& site, int first, bool 
   return rewrite;
 }
 
+std::optional<Rewrite> match_batch_norm_pool(const FusionSite& site, int first) {
+  const Node& apply = site.node(first);
+  const auto given = batch_norm_apply_options(*apply.operation);
+  if (!given || given->epilogue.add || given->epilogue.activation != Activation::none) return {};
+  const int relu = site.only_reader(apply.outputs[0]);
+  const int last = is_relu(site, relu) ? site.only_reader(site.node(relu).outputs[0]) : -1;
+  if (last < 0) return {};
+  const Node& pool = site.node(last);
+  const Pool2dOptions* options = max_pool2d_options(*pool.operation);
+  if (!options) return {};
+  return Rewrite{{first, relu, last},
+                 {make_node(site, batch_norm_max_pool2d(given->training, *options), apply.inputs, pool.outputs, apply.name)}};
+}
+
 }  // namespace
 
 int FusionSite::only_reader(ValueId value) const {
@@ -151,6 +165,7 @@ std::optional<Rewrite> match(Fusion fusion, const FusionSite& site, int first) {
     case Fusion::conv_relu: return match_conv_relu(site, first);
     case Fusion::conv_statistics: return match_conv_statistics(site, first);
     case Fusion::dense_relu: return match_dense_relu(site, first);
+    case Fusion::bn_relu_pool: return match_batch_norm_pool(site, first);
     case Fusion::bn_add_relu: return match_batch_norm(site, first, true, true);
     case Fusion::bn_relu: return match_batch_norm(site, first, false, true);
     case Fusion::bn_add: return match_batch_norm(site, first, true, false);

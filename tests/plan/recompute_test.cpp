@@ -30,8 +30,9 @@ struct Trained {
 Trained train(const Model& model, const CompileOptions& options) {
   CompiledModel compiled(model, options);
   const std::int64_t size = model.input_shape()[0];
+  const Shape each = model.output_shape().rank() == 3 ? Shape{kBatch, size, size} : Shape{kBatch};
   const Tensor images = make({DType::uint8, {kBatch, size, size, 1}}, Fill::uniform(0, 255), 1),
-               targets = make({DType::int32, {kBatch}}, Fill::integers(0, 2), 2);
+               targets = make({DType::int32, each}, Fill::integers(0, 2), 2);
   for (int step = 0; step < 2; ++step) compiled.train_step(images, targets, 1e-2f);
   return {compiled.weights(), compiled.take_metrics(), compiled.memory()};
 }
@@ -79,6 +80,32 @@ TEST(Recompute, EveryLimitThatCanBeMetKeepsTheBits) {
       }
     }
 }
+
+class RecomputeOn : public ::testing::TestWithParam<Device> {};
+
+TEST_P(RecomputeOn, KeepsTheBitsOfAUnet) {
+  if (const std::string why = why_absent(GetParam()); !why.empty()) {
+    skip_device(GetParam(), why);
+    GTEST_SKIP() << why;
+  }
+  const Model model = unet({16, 16, 1}, 3, 4);
+  CompileOptions options = options_with(kPlenty, Precision::bf16);
+  options.device = GetParam();
+  const Trained kept = train(model, options);
+  options.memory_limit = 1;
+  const MemorySummary least = plan_memory(model, options, kBatch);
+  EXPECT_LT(least.arena, kept.memory.arena);
+  options.memory_limit = least.total() + fixed_overhead(GetParam());
+  const Trained again = train(model, options);
+  EXPECT_EQ(again.memory.arena, plan_memory(model, options, kBatch).arena);
+  for (std::size_t i = 0; i < kept.weights.size(); ++i)
+    EXPECT_TRUE(same(kept.weights[i].tensor, again.weights[i].tensor)) << kept.weights[i].name;
+}
+
+std::string device_name(const ::testing::TestParamInfo<Device>& one) {
+  return one.param.kind == DeviceKind::cuda ? "cuda" : name(one.param);
+}
+INSTANTIATE_TEST_SUITE_P(Devices, RecomputeOn, ::testing::ValuesIn(devices()), device_name);
 
 TEST(Recompute, CheapNodesComeFirst) {
   const Model model = resnet18({64, 64, 1}, 5);

@@ -15,6 +15,8 @@ struct Pool2dOptions {
 
 /// x [N,H,W,C] -> (y [N,P,Q,C], index uint8 [N,P,Q,C]: tap r*columns+s of the maximum, the first of equals; NaN wins).
 OperationPtr max_pool2d(const Pool2dOptions& options);
+/// The options of an operation that max_pool2d() made; null for any other. For fusion.
+const Pool2dOptions* max_pool2d_options(const Operation& operation);
 /// (dy, index) -> dx [N,height,width,C], gathered: every dx element sums its windows in fixed order.
 OperationPtr max_pool2d_gradient(const Pool2dOptions& options, std::int64_t height, std::int64_t width);
 /// x -> y, the mean of each window; padding counts as zeros (PyTorch's count_include_pad=True) unless `exclude_padding`.

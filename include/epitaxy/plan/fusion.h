@@ -16,11 +16,12 @@ enum class Fusion : std::uint8_t {
   conv_relu,        // conv+relu: ReLU is applied there
   conv_statistics,  // conv+statistics: batch normalisation's statistics are taken there
   dense_relu,       // dense+relu
+  bn_relu_pool,     // bn+relu+pool: normalisation, ReLU and max pooling in one pass
   bn_add_relu,      // bn+add+relu: normalisation, residual and ReLU in one pass, forward and backward
   bn_relu,          // bn+relu
   bn_add,           // bn+add
 };
-inline constexpr int kFusions = 8;
+inline constexpr int kFusions = 9;
 /// "bn+relu".
 std::string_view name(Fusion fusion);
 
@@ -55,8 +56,8 @@ struct FusedNode {
   double bytes_saved = 0;         // of forward traffic, by Operation::cost
 };
 
-/// Rewrites a forward graph, before its gradient is taken, where that pays on the device: conv+statistics and concat+conv do not on a CPU.
-/// Values in `kept` are read by others than the graph's nodes and stay.
+/// Rewrites a forward graph, before its gradient is taken, where that pays on the device: conv+statistics, concat+conv and bn+relu+pool do
+/// not on a CPU. Values in `kept` are read by others than the graph's nodes and stay.
 std::vector<FusedNode> fuse(Graph& graph, FusionSet fusions, std::span<const ValueId> kept, Device device);
 
 }  // namespace epitaxy
