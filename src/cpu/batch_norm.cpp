@@ -6,6 +6,10 @@
 #include <limits>
 #include <type_traits>
 
+#if defined(__AVX512BW__)
+#include <immintrin.h>
+#endif
+
 #include "cpu/bits.h"
 #include "cpu/channel_tiles.h"
 #include "epitaxy/dtype_switch.h"
@@ -116,10 +120,53 @@ void with_flag(bool flag, Body&& body) {
   flag ? body(std::true_type{}) : body(std::false_type{});
 }
 
+/// With AVX-512 masks are what a comparison gives and a load takes; these do whole vectors and answer how many channels that was.
+template <class T>
+std::int64_t pack_vectors([[maybe_unused]] const T* y, [[maybe_unused]] std::uint8_t* mask, [[maybe_unused]] std::int64_t channels) {
+  std::int64_t c = 0;
+#if defined(__AVX512BW__)
+  if constexpr (std::is_same_v<T, float>) {
+    for (; c + 16 <= channels; c += 16) {
+      const __mmask16 open = _mm512_cmp_ps_mask(_mm512_loadu_ps(y + c), _mm512_setzero_ps(), _CMP_GT_OQ);
+      std::memcpy(mask + c / 8, &open, 2);
+    }
+  } else {
+    const __m512i infinity = _mm512_set1_epi16(static_cast<short>(kInfinityBits<T>));
+    for (; c + 32 <= channels; c += 32) {
+      const __m512i bits = _mm512_loadu_si512(y + c);
+      const __mmask32 open = _mm512_mask_cmple_epi16_mask(_mm512_cmpgt_epi16_mask(bits, _mm512_setzero_si512()), bits, infinity);
+      std::memcpy(mask + c / 8, &open, 4);
+    }
+  }
+#endif
+  return c;
+}
+template <class T>
+std::int64_t mask_vectors([[maybe_unused]] const T* dy, [[maybe_unused]] const std::uint8_t* mask, [[maybe_unused]] T* dresidual,
+                          [[maybe_unused]] std::int64_t channels) {
+  std::int64_t c = 0;
+#if defined(__AVX512BW__)
+  if constexpr (std::is_same_v<T, float>) {
+    for (; c + 16 <= channels; c += 16) {
+      __mmask16 open;
+      std::memcpy(&open, mask + c / 8, 2);
+      _mm512_storeu_ps(dresidual + c, _mm512_maskz_loadu_ps(open, dy + c));
+    }
+  } else {
+    for (; c + 32 <= channels; c += 32) {
+      __mmask32 open;
+      std::memcpy(&open, mask + c / 8, 4);
+      _mm512_storeu_si512(dresidual + c, _mm512_maskz_loadu_epi16(open, dy + c));
+    }
+  }
+#endif
+  return c;
+}
+
 /// The mask of one pixel: 8 flags of one byte each become bits by a product that moves flag i to bit 56 + i.
 template <class T>
 void pack_mask(const T* y, std::uint8_t* mask, std::int64_t channels) {
-  for (std::int64_t c = 0; c < channels; c += 64) {
+  for (std::int64_t c = pack_vectors(y, mask, channels); c < channels; c += 64) {
     std::uint8_t flags[64] = {};
     const std::int64_t count = std::min<std::int64_t>(64, channels - c);
     for (std::int64_t i = 0; i < count; ++i) flags[i] = to_float(y[c + i]) > 0.0f;
@@ -134,7 +181,7 @@ void pack_mask(const T* y, std::uint8_t* mask, std::int64_t channels) {
 /// dresidual = dy where the mask's bit is set, else 0.
 template <class T>
 void apply_mask(const T* dy, const std::uint8_t* mask, T* dresidual, std::int64_t channels) {
-  for (std::int64_t c = 0; c < channels; c += 64) {
+  for (std::int64_t c = mask_vectors(dy, mask, dresidual, channels); c < channels; c += 64) {
     std::uint8_t flags[64];
     const std::int64_t count = std::min<std::int64_t>(64, channels - c);
     for (std::int64_t i = 0; i < count; i += 8) {
