@@ -153,10 +153,14 @@ def main():
     if options.only == ["all"]:
         options.only = [f"{name}/fp32" for name in WORKLOADS]
 
+    only = options.only or (ON_GPU if options.device.startswith("cuda") else ON_CPU)
     report = {"machine": machine(), "results": []}
+    if options.out.exists():  # what other calls have measured stays
+        kept = json.loads(options.out.read_text())["results"]
+        report["results"] = [row for row in kept if f"{row['workload']}/{row['precision']}" not in only]
     failed = False
     print(f"{'':14} {'Epitaxy samples/s':>26} {'PyTorch samples/s':>26} {'ratio':>20}  memory, losses")
-    for entry in options.only or (ON_GPU if options.device.startswith("cuda") else ON_CPU):
+    for entry in only:
         workload, precision = entry.split("/")
         spec = specification(workload, options.size)
         with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as check_name:
@@ -165,16 +169,16 @@ def main():
                 row = compare(runner, check_runner, precision)
             except RuntimeError as error:
                 print(f"{entry:14} failed: {error}", flush=True)
-                report["results"].append({"workload": workload, "precision": precision, "error": str(error)})
-                failed = True
-                continue
+                row = {"workload": workload, "precision": precision, "error": str(error)}
         report["results"].append(row)
-        failed |= not row["losses_agree"]
+        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        failed |= not row.get("losses_agree", False)
+        if "error" in row:
+            continue
         spread = [f"{statistics.median(r):.5g} ({min(r):.4g}..{max(r):.4g})" for r in (row["epitaxy_samples_per_s"], row["torch_samples_per_s"])]
         print(f"{entry:14} {spread[0]:>26} {spread[1]:>26} {row['ratio']:6.2f} ({row['ratio_least']:.2f}..{row['ratio_most']:.2f})  "
               f"{row['epitaxy_peak_mib']:.0f} to {row['torch_peak_mib']:.0f} MiB, losses {'agree' if row['losses_agree'] else 'DISAGREE'}: off fp64 by "
               f"{row['loss_checks'][-1]['epitaxy_error']:.1e} to {row['loss_checks'][-1]['torch_error']:.1e}  [torch {row['torch_options']}]", flush=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
     return 1 if failed else 0
 
 
