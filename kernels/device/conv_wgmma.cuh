@@ -82,6 +82,9 @@ __device__ __forceinline__ void fill_stage(const WgmmaMemory<Config>& memory, St
   stage.next();
 }
 
+/// The consumer warpgroup of this thread, by a shuffle so that the compiler knows it to be the same in the whole warp.
+__device__ __forceinline__ int consumer_group() { return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0); }
+
 template <class Config>
 using WgmmaSums = float[Config::kRowBlocks][Config::kColumns / 2];
 

@@ -107,11 +107,12 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks)
     memory.initialise();
     if (threadIdx.x < kConsumers) {
       if constexpr (Config::kMovesRegisters) setmaxnreg_inc<232>();
+      const int group = consumer_group();
       Stage<Config::kStages> stage;
       for (int index = static_cast<int>(blockIdx.x); index < p.items; index += static_cast<int>(gridDim.x)) {
         const WgmmaFilterItem item = filter_item<Config>(p, index);
         WgmmaSums<Config> sums;
-        multiply_tile<Config>(sums, memory, stage, static_cast<int>(threadIdx.x) / 128, filter_steps(p, item.part));
+        multiply_tile<Config>(sums, memory, stage, group, filter_steps(p, item.part));
         store_filter<Config>(p, sums, item);
       }
     } else {

@@ -79,7 +79,7 @@ __device__ __forceinline__ void produce_pixels(const WgmmaPixelParams& p, const 
 template <class Config>
 __device__ __forceinline__ void consume_pixels(const WgmmaPixelParams& p, const WgmmaMemory<Config>& memory) {
   Stage<Config::kStages> stage;
-  const int group = static_cast<int>(threadIdx.x) / 128;
+  const int group = consumer_group();
   for (int index = static_cast<int>(blockIdx.x); index < p.tiles; index += static_cast<int>(gridDim.x)) {
     const WgmmaTile tile = tile_of<Config>(p, index);
     const WgmmaPhase& phase = p.phases[tile.phase];

@@ -85,7 +85,7 @@ __device__ __forceinline__ void produce_strips(const WgmmaPixelParams& p, const 
 template <class Config>
 __device__ __forceinline__ void consume_strips(const WgmmaPixelParams& p, const StripMemory<Config>& memory) {
   const WgmmaPhase& phase = p.phases[0];
-  const int group = static_cast<int>(threadIdx.x) / 128;
+  const int group = consumer_group();
   const bool speaks = threadIdx.x % 32 == 0;
   Stage<Config::kStrips> strip;
   Stage<Config::kFilters> filter;

@@ -14,7 +14,7 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b;
 std::int64_t depth(const Conv2dProblem& d) { return 128 / static_cast<std::int64_t>(size_of(d.dtype)); }
 
 /// Pixels are indexed with 32 bits, tiles beyond the last included.
-constexpr std::int64_t kMostPixels = (std::int64_t{1} << 31) - 1024;
+constexpr std::int64_t kMostPixels = (std::int64_t{1} << 31) - (1 << 20);
 
 /// TMA's limits of a rank-4 im2col map: corners of 8 bits, offsets of 8 bits, strides up to 8.
 bool within_limits(const Conv2dAxis& a) {
@@ -123,6 +123,8 @@ bool conv2d_wgmma_supports(Conv2dPass pass, const Conv2dProblem& problem) {
   if (!fits(d.first(), d) || (d.second > 0 && !fits(d.second, d))) return false;
   if (forward ? 2 * d.k < 64 : !fits(d.k, d)) return false;
   if (d.n * d.h * d.w >= kMostPixels || d.output_pixels() >= kMostPixels) return false;
+  if (divide_up(std::max(d.n * d.h * d.w, d.output_pixels()), 128) * divide_up(std::max(d.c, d.k), 64) >= kMostPixels)
+    return false;  // tiles
   if (!gradient) return within_limits(conv2d_forward_axis(d, 0)) && within_limits(conv2d_forward_axis(d, 1));
   if (d.stride[0] * d.stride[1] > kConv2dMostPhases) return false;
   for (std::size_t axis = 0; axis < 2; ++axis) {
