@@ -276,6 +276,36 @@ TEST(BatchNorm, Devices) {
     }
 }
 
+/// On a card of one multiprocessor a thread of the elementwise passes has many pixels, four of them in flight.
+TEST(BatchNorm, ManyPixelsAThread) {
+  for (const DType dtype : kFloatTypes)
+    for (const std::int64_t channels : {264, 33}) {
+      const Tensor x = make({dtype, {700, channels}}, Fill::normal(0.3, 1.7), 1), dy = make(x.spec(), Fill::normal(), 2),
+                   residual = make(x.spec(), Fill::normal(), 3);
+      const Tensor gamma = make({DType::fp32, {channels}}, Fill::normal(1), 4), beta = make({DType::fp32, {channels}}, Fill::normal(), 5);
+      const auto m = moments(x);
+      const auto sums = run(*batch_norm_reduce(), {x, dy, m[0], m[1]}, kReference);
+      const std::vector<std::pair<OperationPtr, std::vector<Tensor>>> operations{
+          {batch_norm_apply(true), {x, m[0], m[1], gamma, beta}},
+          {batch_norm_apply(true, {Activation::relu, true}), {x, m[0], m[1], gamma, beta, residual}},
+          {batch_norm_input_gradient(true), {x, dy, m[0], m[1], gamma, sums[0], sums[1]}},
+          {batch_norm_input_gradient(true, Activation::relu), {x, dy, m[0], m[1], gamma, sums[0], sums[1], beta}}};
+      for (const Device device : devices()) {
+        if (device.kind == DeviceKind::cpu || !why_absent(device).empty()) continue;
+        Context context = make_context(device);
+        DeviceProfile small = *context.stream.profile;
+        small.multiprocessors = 1;
+        context.stream.profile = &small;
+        for (const auto& [operation, inputs] : operations) {
+          SCOPED_TRACE(text(name(device), " ", x.spec(), " ", operation->name(), " ", operation->details()));
+          std::vector<Tensor> there;
+          for (const Tensor& input : inputs) there.push_back(copy_to(*context.backend, input, cpu_backend()));
+          EXPECT_TRUE(meets_tolerance(*operation, inputs, run(*operation, there, context)));
+        }
+      }
+    }
+}
+
 /// The variance of values far from zero, tile by tile, to 1e-5 of itself; one value far from the others is no trap either.
 TEST(BatchNorm, LargeMeansDoNotCancel) {
   for (const double mean : {0.0, 1e3, 1e5})
