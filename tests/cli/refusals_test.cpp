@@ -85,6 +85,18 @@ TEST_F(Refusals, TooLittleMemoryIsForetold) {
   EXPECT_FALSE(fs::exists(in("run")));
 }
 
+TEST_F(Refusals, ASmallAddressSpaceIsAnErrorAndNoCrash) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers reserve the address space";
+#endif
+  for (int kib = 50000; kib <= 300000; kib += 25000) {
+    const int code = shell("train --data lattice:count=600,size=64 --epochs 1 --batch 512 --threads 1 --device cpu --out run > /dev/null",
+                           "ulimit -v " + std::to_string(kib));
+    EXPECT_TRUE(code == 1 || code == 127) << kib << " KiB: " << code;  // 127: too little to load the program
+    EXPECT_FALSE(fs::exists(in("run")));
+  }
+}
+
 TEST_F(Refusals, AnExistingRunIsNeverOverwritten) {
   done(small_run("run"));
   const std::string before = contents(in("run/weights.safetensors"));
