@@ -52,11 +52,11 @@ MemorySummary plan_memory(const Model& model, const CompileOptions& options, std
   return sizes;
 }
 
-void require_memory(const Model& model, const CompileOptions& options, std::int64_t batch) {
+MemorySummary require_memory(const Model& model, const CompileOptions& options, std::int64_t batch) {
   const std::size_t limit = memory_limit(options);
   const MemorySummary memory = plan_memory(model, options, batch);
   const std::size_t needed = memory.total() + fixed_overhead(options.device);
-  if (needed <= limit) return;
+  if (needed <= limit) return memory;
   const std::int64_t fitting = fitting_batch(model, options, batch, needed, limit);
   std::string remedy =
       fitting > 0 ? text("--batch ", fitting, " fits") : "not even a batch of 1 fits, take a smaller model or smaller images";

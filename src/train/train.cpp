@@ -216,7 +216,10 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   CompileOptions options = compile_options(result.config, result.card, parts.train);
   options.tune = *result.config.tune;
   if (options.tune) options.tuning = std::make_shared<Tuning>(read_tuning_cache(device));
-  require_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()));
+  const MemorySummary memory = require_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()));
+  if (observer.note && !memory.recompute.nodes.empty())
+    observer.note(text("memory is short: ", memory.recompute.nodes.size(), " operations run again in the backward pass, which keeps ",
+                       memory_text(static_cast<double>(memory.recompute.arena_before - memory.recompute.arena)), " less"));
 
   const std::string card = result.card.to_json();
   CompiledModel model(result.card.model, options);

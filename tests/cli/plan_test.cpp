@@ -44,5 +44,18 @@ TEST_F(Planning, FitsALimitOrSaysWhatWould) {
   refused(crystalnet({"--memory-limit", std::to_string(need * 6 / 10)}), 1, {"batch 16 needs", "--batch ", " fits", "--memory-limit "});
 }
 
+TEST_F(Planning, TrainingInLessMemoryKeepsTheBits) {
+  const Json free = Json::parse(
+      done({"plan", "--model", "crystalnet", "--input", "40x40", "--classes", "5", "--batch", "32", "--device", "cpu", "--json"}));
+  const auto need = free["memory"]["total"].get<std::int64_t>() + free["memory"]["fixed_overhead"].get<std::int64_t>();
+  done(small_run("all"));
+  const Finished less = run(small_run("less", {"--memory-limit", std::to_string(need * 9 / 10)}));
+  ASSERT_EQ(less.code, 0) << less.err;
+  EXPECT_NE((less.out + less.err).find("run again in the backward pass"), std::string::npos) << less.out << less.err;
+  EXPECT_EQ(contents(in("all/weights.safetensors")), contents(in("less/weights.safetensors")));
+  done(small_run("unfused", {"--fusion", "off"}));
+  EXPECT_EQ(contents(in("all/weights.safetensors")), contents(in("unfused/weights.safetensors")));
+}
+
 }  // namespace
 }  // namespace epitaxy::test

@@ -133,8 +133,8 @@ FusionReport plan_fusions(const Model& model, const CompileOptions& options, std
 /// The memory that training (or prediction) at this batch size takes, foretold without allocating the arena; where options.memory_limit
 /// asks for it, with recomputation. It may exceed the limit: then this is the least that can be reached.
 MemorySummary plan_memory(const Model& model, const CompileOptions& options, std::int64_t batch);
-/// Fails where plan_memory and fixed_overhead exceed the limit, naming the need and the batch or limit that would fit.
-void require_memory(const Model& model, const CompileOptions& options, std::int64_t batch);
+/// plan_memory, which fails where that and fixed_overhead exceed the limit, naming the need and the batch or limit that would fit.
+MemorySummary require_memory(const Model& model, const CompileOptions& options, std::int64_t batch);
 /// Memory that the process takes beyond any plan: libraries, code, threads. Stated beside the planned total.
 std::size_t fixed_overhead(Device device);
 
