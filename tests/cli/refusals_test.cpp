@@ -19,6 +19,8 @@ TEST_F(Refusals, CommandLines) {
   refused({"plan"}, 2, {"--input"});
   refused({"plan", "--input", "64xx1", "--classes", "2"}, 2, {"--input"});
   refused({"train", "--data", "lattice:count=60,size=40", "--model", "alexnet"}, 2, {"alexnet", "crystalnet"});
+  refused({"train", "--data", "lattice:count=60,size=40", "--model", "unet"}, 2, {"unet", "every pixel"});
+  refused({"plan", "--model", "vgg", "--input", "20x20x1", "--classes", "4"}, 2, {"vgg", "32 x 32", "enlarge"});
   refused({"train", "--data", "lattice:count=60,size=40", "--device", "abacus"}, 2, {"abacus"});
   refused({"train", "--data", "lattice:count=60,size=40", "--class-weights", "1,2"}, 2, {"2 numbers", "5 classes"});
   refused({"train", "--data", "lattice:count=60,size=40", "--loss", "huber"}, 2, {"huber", "classification"});
