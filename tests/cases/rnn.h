@@ -29,6 +29,7 @@ inline std::vector<RnnCase> rnn_cases() {
   cases.push_back({{.mode = RnnMode::lstm, .hidden = 40, .bidirectional = true, .projection = 33, .bias = false}, 3, 4, 7});
   cases.push_back({{.mode = RnnMode::lstm, .hidden = 8, .lengths = true}, 80, 10, 4});  // more blocks than a group takes
   cases.push_back({{.mode = RnnMode::gru, .hidden = 6, .lengths = true}, 70, 9, 5});    // and chunks of some steps
+  cases.push_back({{.mode = RnnMode::lstm, .hidden = 40, .layers = 2}, 9, 40, 8});      // long
   return cases;
 }
 

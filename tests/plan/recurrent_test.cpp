@@ -6,6 +6,7 @@
 #include "cpu/threads.h"
 #include "epitaxy/philox.h"
 #include "epitaxy/plan/compiled_model.h"
+#include "tests/support/compare.h"
 
 namespace epitaxy {
 namespace {
@@ -102,6 +103,46 @@ TEST(RecurrentModel, DropoutRepeats) {
   CompiledModel some(with(0.5f), options()), none(with(0), options());
   const Tensor x = sequences(1), a = some.predict(x), b = none.predict(x);
   for (std::int64_t n = 0; n < kBatch; ++n) EXPECT_EQ(a.as<float>()[n], b.as<float>()[n]);
+}
+
+/// On every device each operation of a training step, on its actual inputs: the gradient reads the reserve that the same device wrote.
+TEST(RecurrentModel, EveryPlannedOperationMeetsItsTolerance) {
+  const Model model =
+      sequential({6, kFeatures}, {Rnn{.hidden = 9, .layers = 2, .bidirectional = true, .dropout = 0.25f},
+                                  Rnn{.mode = RnnMode::gru, .hidden = 5, .layers = 2, .pool = SequencePool::last}, layers::Dense{1}});
+  for (const Device device : test::devices())
+    for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+      SCOPED_TRACE(text(name(device), " ", name(precision)));
+      if (const std::string why = test::why_absent(device); !why.empty()) {
+        test::skip_device(device, why);
+        continue;
+      }
+      CompileOptions compile = options(precision);
+      compile.device = device;
+      CompiledModel compiled(model, compile);
+      const Plan& plan = compiled.training_plan(kBatch);
+      DeviceBackend& backend = backend_of(device);
+      const auto fetch = [&](const std::vector<Tensor>& tensors) {
+        std::vector<Tensor> host;
+        for (const Tensor& tensor : tensors) host.push_back(copy_to(cpu_backend(), tensor, backend));
+        return host;
+      };
+      for (std::size_t id = 0; id < plan.graph().values().size(); ++id) {
+        const Value& value = plan.graph().values()[id];
+        if (value.role != Role::input && value.role != Role::target) continue;
+        const Tensor fed = test::make(value.spec, test::Fill::normal(), id);
+        backend.copy(plan.tensor(static_cast<ValueId>(id)).data(), fed.data(), fed.bytes(), backend.stream());
+      }
+      backend.synchronize(backend.stream());
+      for (const PlannedNode& node : plan.nodes()) {
+        const auto before = fetch(node.inputs);
+        plan.run(node);
+        backend.synchronize(backend.stream());
+        if (node.node->operation->is_view()) continue;
+        SCOPED_TRACE(node.node->name);
+        ASSERT_TRUE(test::meets_tolerance(*node.node->operation, before, fetch(node.outputs), true));
+      }
+    }
 }
 
 }  // namespace
