@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "bench/conv2d_layers.h"
+#include "bench/random_data.h"
 #include "kernels/conv2d.h"
 #include "tests/cases/conv2d.h"
 #include "tests/support/compare.h"
@@ -51,7 +52,7 @@ struct Layer {
     options.residual = work.fused == Fused::bias_residual_relu;
     const auto add = [&](const TensorSpec& spec, std::uint64_t seed) {
       specs.push_back(spec);
-      inputs.push_back(copy_to(*context.backend, test::make(spec, test::Fill::uniform(-1, 1), seed), cpu_backend()));
+      inputs.push_back(filled(*context.backend, spec, seed));
     };
     switch (pass) {
       case Conv2dPass::forward: operation = conv2d(options), add(x, 1), add(filter, 2); break;

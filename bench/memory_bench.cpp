@@ -6,22 +6,13 @@
 #include <cstring>
 #include <iostream>
 
+#include "bench/random_data.h"
 #include "cpu/parallel.h"
 #include "tests/cases/memory.h"
 #include "tests/support/compare.h"
 
 namespace epitaxy {
 namespace {
-
-/// A tensor on the device with random contents that repeat every 2^20 elements.
-Tensor filled(DeviceBackend& backend, const TensorSpec& spec, std::uint64_t seed) {
-  const Tensor period = test::make({spec.dtype, {std::min<std::int64_t>(spec.shape.count(), 1 << 20)}},
-                                   is_floating(spec.dtype) ? test::Fill::normal() : test::Fill::integers(0, 1), seed);
-  const Tensor whole(cpu_backend(), spec);
-  for (std::size_t at = 0; at < whole.bytes(); at += period.bytes())
-    std::memcpy(static_cast<std::byte*>(whole.data()) + at, period.data(), std::min(period.bytes(), whole.bytes() - at));
-  return copy_to(backend, whole, cpu_backend());
-}
 
 /// Seconds of the fastest of several calls; `work` is queued `repeats` times before each wait.
 template <class Work>
@@ -38,7 +29,7 @@ double fastest(const Context& context, int repeats, Work&& work) {
 
 /// Bytes read and written each second by a plain copy of `bytes`, with all threads on the CPU.
 double copy_bandwidth(const Context& context, std::size_t bytes) {
-  const Tensor from = filled(*context.backend, {DType::uint8, {static_cast<std::int64_t>(bytes)}}, 1);
+  const Tensor from = bench::filled(*context.backend, {DType::uint8, {static_cast<std::int64_t>(bytes)}}, 1);
   const Tensor to(*context.backend, from.spec());
   const double seconds = fastest(context, 10, [&] {
     if (context.device().kind != DeviceKind::cpu) return context.backend->copy(to.data(), from.data(), bytes, context.stream);
@@ -51,7 +42,7 @@ double copy_bandwidth(const Context& context, std::size_t bytes) {
 
 void measure(benchmark::State& state, const test::MemoryCase& one, const Context& context, double copy) {
   std::vector<Tensor> inputs, outputs;
-  for (const TensorSpec& spec : one.inputs) inputs.push_back(filled(*context.backend, spec, inputs.size()));
+  for (const TensorSpec& spec : one.inputs) inputs.push_back(bench::filled(*context.backend, spec, inputs.size()));
   for (const TensorSpec& spec : one.operation->outputs(one.inputs)) outputs.emplace_back(*context.backend, spec);
   const auto prepared = one.operation->prepare(one.inputs, context);
   const Tensor workspace(*context.backend,
