@@ -19,6 +19,8 @@ int epochs_for(double steps, std::int64_t items, std::int64_t batch, int low, in
   return static_cast<int>(std::clamp(std::round(steps / per_epoch), static_cast<double>(low), static_cast<double>(high)));
 }
 
+bool is_recurrent(const std::string& model) { return model == "rnn" || model == "lstm" || model == "gru"; }
+
 }  // namespace
 
 TrainConfig resolve(TrainConfig config, const Dataset& train) {
@@ -45,7 +47,7 @@ TrainConfig resolve(TrainConfig config, const Dataset& train) {
   fill(config.optimizer, OptimizerKind::adamw);
   fill(config.learning_rate, *config.optimizer == OptimizerKind::sgd ? 0.05 : config.model == "ebsdnet" ? 1e-4 : 3e-3);
   fill(config.weight_decay, *config.optimizer == OptimizerKind::adamw ? 0.05 : *config.optimizer == OptimizerKind::sgd ? 5e-4 : 0.0);
-  fill(config.clip_norm, 0);
+  fill(config.clip_norm, is_recurrent(config.model) ? 1 : 0);  // a long sequence's gradient may explode
   if (*config.optimizer == OptimizerKind::sgd) {
     fill(config.momentum, 0.9);
     fill(config.nesterov, false);
@@ -62,7 +64,7 @@ std::vector<std::string> settings_without_effect(const TrainConfig& config, cons
   const auto say = [&](bool set, const char* key, std::string_view of) {
     if (set) lines.push_back(text("note: ", key, " has no effect on ", of));
   };
-  say(!config.hidden.empty() && config.model != "mlp" && config.model != "vgg", "hidden", config.model);
+  say(!config.hidden.empty() && config.model != "mlp" && config.model != "vgg" && !is_recurrent(config.model), "hidden", config.model);
   say(*config.optimizer != OptimizerKind::sgd && (config.momentum || config.nesterov), "momentum", name(*config.optimizer));
   say(*config.schedule != Schedule::cosine && config.warmup.has_value(), "warmup", text("schedule ", name(*config.schedule)));
   if (train.task == Task::classification)

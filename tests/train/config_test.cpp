@@ -118,6 +118,11 @@ TEST(Config, DefaultsDependOnTheTask) {
   EXPECT_EQ(values.loss, LossKind::mean_squared_error);
   EXPECT_TRUE(values.standardise_targets.value());
   EXPECT_GT(resolve({}, images(100)).epochs.value(), resolve({}, images(50000)).epochs.value());
+  EXPECT_EQ(classes.clip_norm, 0.0f);
+  TrainConfig recurrent;
+  recurrent.model = "lstm", recurrent.hidden = {32};
+  EXPECT_EQ(resolve(recurrent, images(100)).clip_norm, 1.0f);
+  EXPECT_TRUE(settings_without_effect(resolve(recurrent, images(100)), images(100)).empty());
   TrainConfig given;
   given.epochs = 3;
   given.learning_rate = 0.5f;
