@@ -38,7 +38,8 @@ __device__ __forceinline__ void stage_filter(float* taps, const T* filter, const
 /// result = conv(source, filter) with the epilogue, a strip of kStrip pixels a thread. kColumns: filter columns known at compile time, for
 /// stride and dilation 1 across, where neighbouring windows share their loads; 0: any.
 template <class T, int N, int kColumns>
-__global__ void __launch_bounds__(kTileThreads) conv2d_depthwise_kernel(const __grid_constant__ DepthwiseParams p, ChannelLayout layout) {
+__global__ void __launch_bounds__(kTileThreads, 2)
+    conv2d_depthwise_kernel(const __grid_constant__ DepthwiseParams p, ChannelLayout layout) {
   EPITAXY_DYNAMIC_SHARED(float, taps);
   const ConvGeometry& g = p.g;
   stage_filter<T, N>(taps, static_cast<const T*>(p.filter), g, layout, p.turned);
@@ -159,7 +160,7 @@ struct DepthwiseLayout {
 
 /// dw of kAcross neighbouring taps of a filter row, over the split's pixels; a split's result is [k][r][s]. Rows are added in order.
 template <class T, int N, int kAcross>
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 2)
     conv2d_depthwise_gradient_kernel(const __grid_constant__ DepthwiseParams p, const T* dy_all, DepthwiseLayout layout) {
   EPITAXY_DYNAMIC_SHARED(float, shared);  // [rows][taps][lanes][kAcross * N]
   const ConvGeometry& g = p.g;
