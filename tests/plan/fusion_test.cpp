@@ -175,13 +175,15 @@ TEST_P(FusionOn, KeepsTheBitsWhereSumsKeepTheirOrder) {
     GTEST_SKIP() << why;
   }
   const Model model = many_kinds();
-  FusionSet exact = FusionSet::none();
-  for (const Fusion one : {Fusion::conv_add, Fusion::conv_relu, Fusion::dense_relu, Fusion::bn_add_relu, Fusion::bn_relu, Fusion::bn_add})
+  // Without oneDNN the CPU convolves in double and rounds once, after the residual.
+  const bool rounds_once = GetParam().kind == DeviceKind::cpu && !EPITAXY_HAS_ONEDNN;
+  FusionSet exact = rounds_once ? FusionSet::none() : FusionSet::none().with(Fusion::conv_add);
+  for (const Fusion one : {Fusion::conv_relu, Fusion::dense_relu, Fusion::bn_add_relu, Fusion::bn_relu, Fusion::bn_add})
     exact = exact.with(one);
   const Trained plain = train(model, FusionSet::none(), Precision::fp32, GetParam());
   const Trained fused = train(model, exact, Precision::fp32, GetParam());
-  EXPECT_EQ(count(fused.fusions, Fusion::conv_add), 1);
-  EXPECT_EQ(count(fused.fusions, Fusion::conv_relu), 2);  // one of them after the residual
+  EXPECT_EQ(count(fused.fusions, Fusion::conv_add), rounds_once ? 0 : 1);
+  EXPECT_EQ(count(fused.fusions, Fusion::conv_relu), rounds_once ? 1 : 2);  // one of them after the residual
   EXPECT_EQ(count(fused.fusions, Fusion::dense_relu), 1);
   EXPECT_EQ(count(fused.fusions, Fusion::bn_add_relu), 1);
   EXPECT_EQ(count(fused.fusions, Fusion::bn_relu), 3);
