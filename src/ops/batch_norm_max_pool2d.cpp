@@ -113,8 +113,8 @@ class Reduce final : public Operation {
   }
   /// As batch_norm_reduce's; a gathered 16-bit gradient may round to its neighbour.
   Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
-    const double pixels = static_cast<double>(inputs[0].shape.count() / inputs[0].shape[3]);
-    if (inputs[0].dtype == DType::fp32) return {.terms = 64 + 8 * std::sqrt(pixels)};
+    const std::int64_t pixels = inputs[0].shape.count() / inputs[0].shape[3];
+    if (inputs[0].dtype == DType::fp32) return {.terms = 64 + 8 * std::sqrt(static_cast<double>(pixels))};
     return {.factor = 1, .terms = 1, .math_roundoff = unit_roundoff(inputs[0].dtype)};
   }
 

@@ -53,8 +53,9 @@ constexpr std::array<TileKind, 3> kTileKinds{{{Conv2dTile::m128n128, 128, 128, 6
 double grid_time(const TileKind& t, const Product& g, const DeviceProfile& profile) {
   const auto shared = static_cast<std::int64_t>(profile.shared_per_block_optin);
   const std::int64_t resident = std::clamp<std::int64_t>(shared / t.shared, 1, t.blocks), all = tiles(g, t.name);
+  const auto filling = 8 / t.warps;  // blocks that keep a multiprocessor busy
   const auto busy = [&](std::int64_t blocks) {
-    const double count = static_cast<double>(blocks), enough = 8 / t.warps;
+    const double count = static_cast<double>(blocks), enough = filling;
     return count >= enough ? count : (count + enough) / 2;
   };
   const std::int64_t wave = resident * profile.multiprocessors, left = divide_up(all % wave, profile.multiprocessors);

@@ -198,6 +198,7 @@ class Rnn final : public RnnBase {
                              .c_n = states == 2 && builder.gradient(2) != kNoValue,
                              .x = builder.wants(0)};
     std::vector<ValueId> inputs;
+    inputs.reserve(builder.results().size() + 5);
     for (int i = 0; i < at_.end; ++i) inputs.push_back(builder.input(i));
     inputs.push_back(builder.output(0));
     inputs.push_back(builder.output(reserve_at()));
