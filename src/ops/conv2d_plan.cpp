@@ -58,8 +58,8 @@ double grid_time(const TileKind& t, const Product& g, const DeviceProfile& profi
     const double count = static_cast<double>(blocks), enough = filling;
     return count >= enough ? count : (count + enough) / 2;
   };
-  const std::int64_t wave = resident * profile.multiprocessors, left = divide_up(all % wave, profile.multiprocessors);
-  const double blocks = static_cast<double>(all / wave) * busy(resident) + (left ? busy(left) : 0);
+  const std::int64_t wave = resident * profile.multiprocessors, waves = all / wave, left = divide_up(all % wave, profile.multiprocessors);
+  const double blocks = static_cast<double>(waves) * busy(resident) + (left ? busy(left) : 0);
   return blocks * static_cast<double>(t.rows * t.columns) / t.efficiency;
 }
 
