@@ -87,7 +87,9 @@ void run(const PredictCommand& command) {
   require(!(command.json && command.csv), "--json and --csv exclude each other");
   Run run;
   const auto model = open_run(command.run, run);
-  const Dataset data = open_unlabelled(command.files, run.card.feature_names);
+  DataOptions options = run.config.data;
+  options.features = run.card.feature_names;
+  const Dataset data = open_unlabelled(command.files, options);
   check_inputs(run.card, data);
   const Tensor outputs = predict_all(*model, data.inputs, command.run.batch);
   Predictions predictions{data.names, readable_outputs(outputs, run.card.loss, run.card.normalisation)};

@@ -56,6 +56,7 @@ Dataset subset(const Dataset& data, std::span<const std::int64_t> items) {
     require(item >= 0 && item < data.size(), "subset: item ", item, " of a data set of ", data.size(), " items");
   Dataset part;
   if (data.inputs) part.inputs = gather(data.inputs, items, data.source);
+  if (data.lengths) part.lengths = gather(data.lengths, items, data.source);
   if (data.targets) part.targets = gather(data.targets, items, data.source);
   part.task = data.task;
   part.class_names = data.class_names;

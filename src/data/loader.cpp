@@ -8,6 +8,25 @@
 
 namespace epitaxy {
 
+namespace {
+
+TensorSpec batch_spec(const Tensor& data, std::int64_t batch) {
+  TensorSpec spec = data.spec();
+  spec.shape.set(0, batch);
+  return spec;
+}
+
+std::size_t bytes_per_item(const Tensor& data) { return data ? data.bytes() / static_cast<std::size_t>(data.dim(0)) : 0; }
+
+/// Item `item` of the data becomes item `slot` of the batch. An empty tensor (no targets, no lengths) is left alone.
+void copy_item(const Tensor& data, std::size_t item, const Tensor& batch, std::size_t slot) {
+  const std::size_t bytes = bytes_per_item(data);
+  if (bytes)
+    std::memcpy(static_cast<std::byte*>(batch.data()) + slot * bytes, static_cast<const std::byte*>(data.data()) + item * bytes, bytes);
+}
+
+}  // namespace
+
 std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::uint32_t epoch, bool shuffle) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});
@@ -21,15 +40,19 @@ Loader::Loader(const Dataset& data, LoaderOptions options) : data_(data), option
   require(data_.size() > 0, "loader: '", data_.source, "' is empty");
   check_augmentation(options_.augmentation, data_, true);  // whether targets may change is decided where they are known
   const std::int64_t batch = std::min(options_.batch, data_.size());
-  TensorSpec inputs = data_.inputs.spec(), targets = data_.targets.spec();
-  inputs.shape.set(0, batch);
-  if (data_.targets) targets.shape.set(0, batch);
-  const std::size_t targets_at = (inputs.bytes() + 255) / 256 * 256, bytes = targets_at + (data_.targets ? targets.bytes() : 0);
+  std::size_t bytes = 0;
+  const auto place = [&](const Tensor& all) {  // of a batch of it in a slot
+    const std::size_t at = (bytes + 255) / 256 * 256;
+    if (all) bytes = at + bytes_per_item(all) * static_cast<std::size_t>(batch);
+    return at;
+  };
+  const std::size_t inputs_at = place(data_.inputs), targets_at = place(data_.targets), lengths_at = place(data_.lengths);
   slots_.resize(static_cast<std::size_t>(options_.slots));
   for (auto& slot : slots_) {
     const auto memory = options_.allocate ? options_.allocate(bytes) : std::make_shared<Buffer>(cpu_backend(), bytes);
-    slot.inputs = Tensor(memory, 0, inputs);
-    if (data_.targets) slot.targets = Tensor(memory, targets_at, targets);
+    slot.inputs = Tensor(memory, inputs_at, batch_spec(data_.inputs, batch));
+    if (data_.targets) slot.targets = Tensor(memory, targets_at, batch_spec(data_.targets, batch));
+    if (data_.lengths) slot.lengths = Tensor(memory, lengths_at, batch_spec(data_.lengths, batch));
   }
   worker_ = std::thread([this] { work(); });
 }
@@ -72,6 +95,7 @@ std::optional<BatchView> Loader::next() {
   BatchView view;
   view.inputs = slot.inputs.slice(0, slot.count);
   if (slot.targets) view.targets = slot.targets.slice(0, slot.count);
+  if (slot.lengths) view.lengths = slot.lengths.slice(0, slot.count);
   view.batch = next_view_;
   view.items = std::span(order_).subspan(static_cast<std::size_t>(slot.first), static_cast<std::size_t>(slot.count));
   view.slot = static_cast<int>(next_view_ % options_.slots);
@@ -109,23 +133,17 @@ void Loader::fill(std::int64_t batch) {
   slot.used = true;
   slot.first = batch * options_.batch;
   slot.count = std::min(options_.batch, data_.size() - slot.first);
-  const std::size_t input_bytes = data_.inputs.bytes() / static_cast<std::size_t>(data_.size());
-  const std::size_t target_bytes = data_.targets ? data_.targets.bytes() / static_cast<std::size_t>(data_.size()) : 0;
-  const auto* inputs = static_cast<const std::byte*>(data_.inputs.data());
-  const auto* targets = static_cast<const std::byte*>(data_.targets.data());
-  const TensorSpec image{data_.inputs.dtype(), data_.inputs.shape().tail()};
+  const Shape image = data_.inputs.shape().tail();
   for (std::int64_t i = 0; i < slot.count; ++i) {
-    const auto item = static_cast<std::size_t>(order_[static_cast<std::size_t>(slot.first + i)]);
-    auto* to = static_cast<std::byte*>(slot.inputs.data()) + static_cast<std::size_t>(i) * input_bytes;
-    auto* from = const_cast<std::byte*>(inputs) + item * input_bytes;  // a Tensor views memory as writable; this one is only read
+    const std::int64_t item = order_[static_cast<std::size_t>(slot.first + i)];
+    const auto from = static_cast<std::size_t>(item), to = static_cast<std::size_t>(i);
     if (options_.augmentation.any())
-      apply_augmentation(draw_augmentation(options_.augmentation, options_.seed, epoch_, item), options_.augmentation.fill,
-                         Tensor(from, image, {}), Tensor(to, image, {}));
+      apply_augmentation(draw_augmentation(options_.augmentation, options_.seed, epoch_, from), options_.augmentation.fill,
+                         data_.inputs.slice(item, 1).reshape(image), slot.inputs.slice(i, 1).reshape(image));
     else
-      std::memcpy(to, from, input_bytes);
-    if (target_bytes)
-      std::memcpy(static_cast<std::byte*>(slot.targets.data()) + static_cast<std::size_t>(i) * target_bytes, targets + item * target_bytes,
-                  target_bytes);
+      copy_item(data_.inputs, from, slot.inputs, to);
+    copy_item(data_.targets, from, slot.targets, to);
+    copy_item(data_.lengths, from, slot.lengths, to);
   }
 }
 

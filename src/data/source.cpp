@@ -210,7 +210,8 @@ Dataset open_part(const DataOptions& options, std::string_view part, std::vector
   return training.catalogue.read(split.held_out, said);
 }
 
-Dataset open_unlabelled(std::span<const std::string> paths, const std::vector<std::string>& features) {
+Dataset open_unlabelled(std::span<const std::string> paths, const DataOptions& options, std::int64_t) {
+  const auto& features = options.features;
   require(!paths.empty(), "no files given");
   Dataset data;
   data.source = paths.size() == 1 ? paths[0] : text(paths[0], " and ", paths.size() - 1, " more");

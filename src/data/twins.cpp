@@ -14,6 +14,9 @@ std::vector<std::int64_t> find_twins(const Dataset& test, const Dataset& train) 
   const auto item = [bytes](const Dataset& data, std::int64_t i) {
     return std::string_view(static_cast<const char*>(data.inputs.data()) + static_cast<std::size_t>(i) * bytes, bytes);
   };
+  const auto length = [](const Dataset& data, std::int64_t i) {
+    return data.lengths ? data.lengths.as<std::int32_t>()[i] : static_cast<std::int32_t>(data.inputs.dim(1));
+  };
   std::unordered_multimap<std::size_t, std::int64_t> seen;
   seen.reserve(static_cast<std::size_t>(train.size()));
   const std::hash<std::string_view> hash;
@@ -21,7 +24,7 @@ std::vector<std::int64_t> find_twins(const Dataset& test, const Dataset& train) 
   for (std::int64_t i = 0; i < test.size(); ++i) {
     const auto [first, last] = seen.equal_range(hash(item(test, i)));
     for (auto at = first; at != last; ++at)
-      if (item(test, i) == item(train, at->second)) {
+      if (length(test, i) == length(train, at->second) && item(test, i) == item(train, at->second)) {
         twins.push_back(i);
         break;
       }

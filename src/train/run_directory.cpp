@@ -162,8 +162,10 @@ ModelCard ModelCard::from_json(const std::string& text) {
   require(card.normalisation.target_mean.size() == card.normalisation.target_scale.size() &&
               (card.normalisation.target_scale.empty() || card.normalisation.target_scale.size() == outputs),
           "the normalisation has ", card.normalisation.target_scale.size(), " target scales for ", outputs, " outputs");
-  require(card.feature_names.empty() || card.feature_names.size() == inputs, card.feature_names.size(), " feature names for ", inputs,
-          " inputs");
+  const Shape& shape = card.model.input_shape();
+  const bool wide = shape.rank() == 2 && card.feature_names.size() == static_cast<std::size_t>(shape[0]);  // one per step
+  require(card.feature_names.empty() || wide || card.feature_names.size() == inputs, card.feature_names.size(), " feature names for ",
+          inputs, " inputs");
   return card;
 }
 

@@ -190,6 +190,19 @@ TEST(Loader, TablesAndUnlabelledData) {
   EXPECT_EQ(values_of<float>(batch->targets), (std::vector<float>{4, 5}));
 }
 
+TEST(Loader, LengthsGoWithTheirItems) {
+  Dataset data = numbered(5);
+  data.lengths = Tensor(cpu_backend(), {DType::int32, {5}});
+  for (int i = 0; i < 5; ++i) data.lengths.as<std::int32_t>()[i] = 10 + i;
+  Loader loader(data, {.batch = 3});
+  loader.start(0);
+  while (const auto batch = loader.next()) {
+    ASSERT_EQ(batch->lengths.shape(), (Shape{static_cast<std::int64_t>(batch->items.size())}));
+    for (std::size_t i = 0; i < batch->items.size(); ++i) EXPECT_EQ(batch->lengths.as<std::int32_t>()[i], 10 + batch->items[i]);
+  }
+  EXPECT_EQ(values_of<std::int32_t>(subset(data, std::vector<std::int64_t>{4, 1}).lengths), (std::vector<std::int32_t>{14, 11}));
+}
+
 TEST(Loader, RejectsBadOptions) {
   const Dataset data = numbered(4), empty;
   error_of([&] { Loader(data, {.batch = 0}); }, Fault::usage);

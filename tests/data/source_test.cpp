@@ -178,8 +178,8 @@ TEST(Unlabelled, FilesFoldersAndTables) {
   EXPECT_EQ(images.inputs.as<std::uint8_t>()[16], 2);
   EXPECT_FALSE(images.targets);
   const std::vector<std::string> table{folder.write("t.csv", "a,b,c\n1,x,3\n4,y,6\n")};
-  EXPECT_EQ(values_of<float>(open_unlabelled(table, {"c", "a"}).inputs), (std::vector<float>{3, 1, 6, 4}));
-  EXPECT_TRUE(mentions(error_of([&] { open_unlabelled(table, {"b"}); }, Fault::failure), {"line 2", "column 'b'"}));
+  EXPECT_EQ(values_of<float>(open_unlabelled(table, {.features = {"c", "a"}}).inputs), (std::vector<float>{3, 1, 6, 4}));
+  EXPECT_TRUE(mentions(error_of([&] { open_unlabelled(table, {.features = {"b"}}); }, Fault::failure), {"line 2", "column 'b'"}));
   const std::vector<std::string> absent{folder.path("absent.png")};
   error_of([&] { open_unlabelled(absent, {}); }, Fault::usage);
 }

@@ -13,13 +13,14 @@ namespace epitaxy {
 enum class Task : std::uint8_t { classification, regression };
 
 struct Dataset {
-  Tensor inputs;   // [N, H, W, C] uint8, uint16 or fp32, or [N, F] fp32; on cpu
+  Tensor inputs;   // images [N, H, W, C] uint8, uint16 or fp32; tables [N, F] fp32; sequences [N, T, F] fp32; on cpu
+  Tensor lengths;  // sequences: int32 [N], 1..T, of items shorter than T; empty: all T long. Steps beyond hold 0
   Tensor targets;  // int32 [N] in 0..classes-1, or fp32 [N, T]; empty (false) where nothing is known
   Task task = Task::classification;
   std::vector<std::string> class_names;    // classification: in the order of the labels
   std::vector<std::string> target_names;   // one per column of a regression's targets
-  std::vector<std::string> feature_names;  // tables: one per column of inputs
-  std::vector<std::string> names;          // per item, for messages: a file name or "row 7"; may be empty
+  std::vector<std::string> feature_names;  // tables: one per column of inputs; sequences: per channel (of a wide table: per step)
+  std::vector<std::string> names;          // per item, for messages: a file name or "line 7"; may be empty
   std::vector<std::string> groups;         // per item: the specimen or unit it comes from; may be empty
   std::string source;                      // what was opened, for messages
 

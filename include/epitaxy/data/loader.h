@@ -23,17 +23,18 @@ struct LoaderOptions {
   std::uint64_t seed = 1;  // of the order and of the augmentation
   Augmentation augmentation{};
   int slots = 2;  // batches in memory: one in use, the others being filled
-  /// Memory of a slot (inputs, then targets at the next multiple of 256 bytes), asked for once per slot; default: host memory. Give pinned
-  /// memory for fast copies to a GPU.
+  /// Memory of a slot (inputs, targets, lengths, each at a multiple of 256 bytes), asked for once per slot; default: host memory. Give
+  /// pinned memory for fast copies to a GPU.
   std::function<std::shared_ptr<Buffer>(std::size_t bytes)> allocate{};
   /// Called by the worker before it overwrites a slot: wait here for an asynchronous copy out of it.
   std::function<void(int slot)> before_reuse{};
 };
 
-/// Batch number `batch` of its epoch. Inputs and targets are contiguous; the last batch of an epoch may be smaller.
+/// Batch number `batch` of its epoch. Its tensors are contiguous; the last batch of an epoch may be smaller.
 struct BatchView {
   Tensor inputs;   // [B, ...] of the data set's dtype
   Tensor targets;  // [B] int32 or [B, T] fp32; empty where the data set has none
+  Tensor lengths;  // [B] int32; empty where the data set has none
   std::int64_t batch = 0;
   std::span<const std::int64_t> items;  // which items of the data set
   int slot = 0;
@@ -59,7 +60,7 @@ class Loader {
 
  private:
   struct Slot {
-    Tensor inputs, targets;
+    Tensor inputs, targets, lengths;
     std::int64_t first = 0, count = 0;
     bool used = false;  // has been filled before
   };

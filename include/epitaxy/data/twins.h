@@ -8,7 +8,8 @@
 
 namespace epitaxy {
 
-/// Items of `test` whose input is identical to some input of `train` (hash, then compare), ascending. Empty where shape or dtype differ.
+/// Items of `test` whose input (and length) is identical to some input of `train` (hash, then compare), ascending. Empty where shape or
+/// dtype differ.
 std::vector<std::int64_t> find_twins(const Dataset& test, const Dataset& train);
 std::int64_t count_twins(const Dataset& test, const Dataset& train);
 
