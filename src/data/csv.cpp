@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "file.h"
+#include "gzip.h"
 
 namespace epitaxy {
 
@@ -19,7 +20,8 @@ std::string_view trim(std::string_view cell) {
   return cell;
 }
 
-/// Walks through the text one row at a time.
+/// Walks through the text one row at a time. With a blank as the separator, any run of blanks separates, and those at the ends do not
+/// count.
 class Rows {
  public:
   Rows(const std::string& path, std::string_view text) : path_(path), text_(text) {}
@@ -40,20 +42,26 @@ class Rows {
     cells.clear();
     row_line_ = line_;
     for (;;) {
-      cells.push_back(read_cell());
+      skip_blanks();
+      const bool past_last = separator_ == ' ' && !cells.empty() && at_line_end();
+      if (!past_last) cells.push_back(read_cell());
       if (at_ >= text_.size()) return;
       const char end = text_[at_++];
-      if (end == separator_) continue;
+      if (separates(end)) continue;
       if (end == '\r' && at_ < text_.size() && text_[at_] == '\n') ++at_;
       ++line_;
       return;
     }
   }
 
-  bool at_cell_end() const { return at_ >= text_.size() || text_[at_] == separator_ || text_[at_] == '\n' || text_[at_] == '\r'; }
+  bool separates(char c) const { return c == separator_ || (separator_ == ' ' && c == '\t'); }
+  bool at_line_end() const { return at_ >= text_.size() || text_[at_] == '\n' || text_[at_] == '\r'; }
+  bool at_cell_end() const { return at_line_end() || separates(text_[at_]); }
+  void skip_blanks() {
+    while (at_ < text_.size() && (text_[at_] == ' ' || (text_[at_] == '\t' && separator_ != '\t'))) ++at_;
+  }
 
   std::string read_cell() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t') && text_[at_] != separator_) ++at_;
     if (at_ >= text_.size() || text_[at_] != '"') {
       const std::size_t first = at_;
       while (!at_cell_end()) ++at_;
@@ -93,6 +101,7 @@ char find_separator(std::string_view header) {
     if (c == '"') quoted = !quoted;
     for (std::size_t i = 0; i < candidates.size(); ++i) counts[i] += !quoted && c == candidates[i];
   }
+  if (counts == std::array<std::int64_t, 3>{} && trim(header).find(' ') != std::string_view::npos) return ' ';
   return candidates[static_cast<std::size_t>(std::max_element(counts.begin(), counts.end()) - counts.begin())];
 }
 
@@ -110,8 +119,8 @@ std::size_t Table::column(std::string_view name) const {
   return static_cast<std::size_t>(found - columns.begin());
 }
 
-Table read_csv(const std::string& path) {
-  const std::vector<std::uint8_t> bytes = read_bytes(path);
+Table read_csv(const std::string& path, const std::vector<std::string>& columns) {
+  const std::vector<std::uint8_t> bytes = read_expanded(path);
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // byte-order mark
   if (text.find('\0') != std::string_view::npos) reject("'", path, "' is not a table of text (it holds zero bytes); save it as CSV, UTF-8");
@@ -124,19 +133,23 @@ Table read_csv(const std::string& path) {
 
   Table table;
   table.path = path;
-  if (!rows.next(table.columns)) fail("'", path, "' is empty; a table has a header line and rows");
-  const auto number = [](const std::string& cell) { return parse_number(cell).has_value(); };
-  if (std::all_of(table.columns.begin(), table.columns.end(), number))
-    reject("'", path, "' has no header: its first line holds numbers alone; put the column names there");
+  table.columns = columns;
+  if (columns.empty()) {
+    if (!rows.next(table.columns)) fail("'", path, "' is empty; a table has a header line and rows");
+    const auto number = [](const std::string& cell) { return parse_number(cell).has_value(); };
+    if (std::all_of(table.columns.begin(), table.columns.end(), number))
+      reject("'", path, "' has no header: its first line holds numbers alone; put the column names there, or give them with --columns");
+  }
   table.cells.resize(table.columns.size());
   for (std::vector<std::string> cells; rows.next(cells);) {
     if (cells.size() != table.columns.size())
-      fail("'", path, "' line ", rows.line(), ": ", cells.size(), " cells, but the header has ", table.columns.size(),
-           "; complete the row");
+      fail("'", path, "' line ", rows.line(), ": ", cells.size(), " cells, but ",
+           columns.empty() ? "the header has " : "there are names for ", table.columns.size(),
+           columns.empty() ? "; complete the row" : "; complete the row, or correct the names");
     for (std::size_t c = 0; c < cells.size(); ++c) table.cells[c].push_back(std::move(cells[c]));
     table.lines.push_back(rows.line());
   }
-  if (table.rows() == 0) fail("'", path, "' has a header but no rows");
+  if (table.rows() == 0) fail("'", path, "' has ", columns.empty() ? "a header but " : "", "no rows");
   return table;
 }
 

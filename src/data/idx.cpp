@@ -2,94 +2,14 @@
 #include "epitaxy/data/idx.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 
 #include "file.h"
-
-#if EPITAXY_HAS_ZLIB
-#include <zlib.h>
-#endif
+#include "gzip.h"
 
 namespace epitaxy {
 
 namespace {
-
-/// Reads a file front to back; a gzip-compressed one is expanded on the way.
-class Reader {
- public:
-  explicit Reader(const std::string& path) : path_(path), file_bytes_(file_size_of(path)) {
-    std::uint8_t magic[2] = {0, 0};
-    std::unique_ptr<std::FILE, int (*)(std::FILE*)> probe(std::fopen(path.c_str(), "rb"), std::fclose);
-    if (!probe) fail("cannot open '", path, "'");
-    compressed_ = std::fread(magic, 1, 2, probe.get()) == 2 && magic[0] == 0x1f && magic[1] == 0x8b;
-#if EPITAXY_HAS_ZLIB
-    file_ = gzopen(path.c_str(), "rb");
-    if (!file_) fail("cannot open '", path, "'");
-    gzbuffer(file_, 1 << 18);
-#else
-    if (compressed_) reject("'", path, "' is gzip-compressed and this build has no zlib: expand it with gunzip");
-    std::rewind(probe.get());
-    file_ = probe.release();
-#endif
-  }
-  ~Reader() {
-#if EPITAXY_HAS_ZLIB
-    gzclose(file_);
-#else
-    std::fclose(file_);
-#endif
-  }
-  Reader(const Reader&) = delete;
-  Reader& operator=(const Reader&) = delete;
-
-  bool compressed() const { return compressed_; }
-  std::uint64_t file_bytes() const { return file_bytes_; }
-
-  /// Reads up to `bytes`; returns how many there were. Fails on damaged compression.
-  std::uint64_t read(void* to, std::uint64_t bytes) {
-    std::uint64_t done = 0;
-    while (done < bytes) {
-      const auto ask = static_cast<unsigned>(std::min<std::uint64_t>(bytes - done, 1u << 30));
-#if EPITAXY_HAS_ZLIB
-      const int got = gzread(file_, static_cast<std::uint8_t*>(to) + done, ask);
-      if (got < 0) {
-        int code = 0;
-        const char* why = gzerror(file_, &code);
-        if (code == Z_BUF_ERROR) break;  // the file ends too early
-        fail("'", path_, "' is damaged: ", why, "; replace the file");
-      }
-#else
-      const std::size_t got = std::fread(static_cast<std::uint8_t*>(to) + done, 1, ask, file_);
-#endif
-      if (got == 0) break;
-      done += static_cast<std::uint64_t>(got);
-    }
-    return done;
-  }
-
-  /// Called when all values are read: fails where a compressed file was cut off or its checksum is wrong, or bytes are left.
-  void finish() {
-    std::uint8_t extra = 0;
-    if (read(&extra, 1) != 0) fail("'", path_, "' is damaged: it holds more bytes than its header says; replace the file");
-#if EPITAXY_HAS_ZLIB
-    int code = 0;
-    gzerror(file_, &code);
-    if (code != Z_OK) fail("'", path_, "' is truncated; replace the file");
-#endif
-  }
-
- private:
-  std::string path_;
-  std::uint64_t file_bytes_;
-  bool compressed_ = false;
-#if EPITAXY_HAS_ZLIB
-  gzFile file_ = nullptr;
-#else
-  std::FILE* file_ = nullptr;
-#endif
-};
 
 std::uint32_t big_endian32(const std::uint8_t* p) {
   return (std::uint32_t{p[0]} << 24) | (std::uint32_t{p[1]} << 16) | (std::uint32_t{p[2]} << 8) | p[3];
@@ -115,7 +35,7 @@ void swap_bytes(const Tensor& values) {
 }  // namespace
 
 Tensor read_idx(const std::string& path) {
-  Reader reader(path);
+  GzipReader reader(path);
   std::uint8_t head[4];
   if (reader.read(head, 4) != 4) fail("'", path, "' is truncated: no IDX header; replace the file");
   if (head[0] != 0 || head[1] != 0) reject("'", path, "' is not an IDX file");

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "file.h"
 
@@ -80,11 +81,27 @@ NormaliseKind parse_normalise(std::string_view name) {
   return static_cast<NormaliseKind>(found - kKinds.begin());
 }
 
+namespace {
+
+/// The steps that sequences have, [steps, F], without their padding.
+Tensor without_padding(const Dataset& data) {
+  const auto lengths = data.lengths.span<std::int32_t>();
+  const std::int64_t steps = data.inputs.dim(1), channels = data.inputs.dim(2);
+  const Tensor kept =
+      allocate_host({DType::fp32, {std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0}), channels}}, data.source);
+  float* to = kept.as<float>();
+  for (std::size_t i = 0; i < lengths.size(); ++i)
+    to = std::copy_n(data.inputs.as<float>() + static_cast<std::int64_t>(i) * steps * channels, lengths[i] * channels, to);
+  return kept;
+}
+
+}  // namespace
+
 Normalisation fit_normalisation(const Dataset& train, NormaliseKind kind, bool standardise_targets) {
   require(train.inputs && train.inputs.count() > 0, "normalisation: '", train.source, "' is empty");
   Normalisation normalisation;
   normalisation.kind = kind;
-  Columns inputs = fit_tensor(train.inputs, kind);
+  Columns inputs = fit_tensor(train.lengths ? without_padding(train) : train.inputs, kind);
   normalisation.mean = std::move(inputs.mean);
   normalisation.scale = std::move(inputs.scale);
   if (standardise_targets && train.task == Task::regression) {

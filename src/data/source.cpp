@@ -22,11 +22,22 @@ std::vector<std::string> aliases(std::string_view part) {
 }
 
 void reject_columns(const DataOptions& options) {
-  const char* what = !options.target.empty()     ? "target"
-                     : !options.features.empty() ? "features"
-                     : !options.group.empty()    ? "group"
-                                                 : nullptr;
+  const char* what = !options.target.empty()         ? "target"
+                     : !options.features.empty()     ? "features"
+                     : !options.group.empty()        ? "group"
+                     : !options.columns.empty()      ? "columns"
+                     : !options.split_column.empty() ? "split-column"
+                     : !options.sequence.empty()     ? "sequence"
+                     : !options.time.empty()         ? "time"
+                                                     : nullptr;
   if (what) reject("'", options.data, "' is no table: ", what, " names columns of a CSV file");
+  what = options.wide                    ? "wide"
+         : options.window > 0            ? "window"
+         : options.pad                   ? "pad"
+         : options.remaining_life        ? "remaining-life"
+         : !options.test_targets.empty() ? "test-targets"
+                                         : nullptr;
+  if (what) reject("'", options.data, "' is no table: ", what, " is for sequences in tables");
 }
 
 void set_labels(Dataset& data, const std::vector<std::int32_t>& labels, const std::vector<std::string>& class_names, Task task) {
@@ -51,20 +62,22 @@ void set_labels(Dataset& data, const std::vector<std::int32_t>& labels, const st
 namespace {
 
 std::unique_ptr<Source> open_source(const DataOptions& options) {
-  require(!options.data.empty(), "no data given: name a folder, a CSV file or lattice:...");
+  require(!options.data.empty(), "no data given: name a folder, a CSV or NPZ file or lattice:...");
   if (options.data == "lattice" || options.data.starts_with("lattice:")) return open_lattice(options);
   std::error_code error;
   if (!fs::exists(options.data, error)) reject("'", options.data, "' does not exist; check the path");
   if (!fs::is_directory(options.data, error)) {
     if (auto source = find_tables(options)) return source;
-    reject("'", options.data, "' is neither a folder nor a .csv file");
+    if (auto source = find_arrays(options)) return source;
+    reject("'", options.data, "' is neither a folder nor a .csv or .npz file");
   }
   if (auto source = find_idx(options)) return source;
+  if (auto source = find_arrays(options)) return source;
   if (auto source = find_tables(options)) return source;
   if (auto source = find_image_folders(options)) return source;
-  reject(
-      "'", options.data,
-      "' holds no data: expected IDX files (train-images-idx3-ubyte...), train.csv, or folders of images (train/<class>/* or <class>/*)");
+  reject("'", options.data,
+         "' holds no data: expected IDX files (train-images-idx3-ubyte...), train.csv, x_train.npy, or folders of images (train/<class>/* "
+         "or <class>/*)");
 }
 
 std::vector<std::int64_t> everything(const Catalogue& catalogue) {
@@ -124,7 +137,7 @@ Training open_training_side(const Source& source, const DataOptions& options, st
 
 /// Features that follow a target so closely that they may contain it.
 void warn_of_leakage(const Dataset& train, std::vector<std::string>& notes) {
-  if (train.feature_names.empty() || !train.targets) return;
+  if (train.inputs.shape().rank() != 2 || train.feature_names.empty() || !train.targets) return;
   const bool classes = train.task == Task::classification;
   const std::int64_t rows = train.size(), features = train.inputs.dim(1);
   const std::int64_t targets = classes ? static_cast<std::int64_t>(train.class_names.size()) : train.targets.dim(1);
@@ -210,24 +223,17 @@ Dataset open_part(const DataOptions& options, std::string_view part, std::vector
   return training.catalogue.read(split.held_out, said);
 }
 
-Dataset open_unlabelled(std::span<const std::string> paths, const DataOptions& options, std::int64_t) {
-  const auto& features = options.features;
+Dataset open_unlabelled(std::span<const std::string> paths, const DataOptions& options, std::int64_t every) {
   require(!paths.empty(), "no files given");
   Dataset data;
   data.source = paths.size() == 1 ? paths[0] : text(paths[0], " and ", paths.size() - 1, " more");
-  if (!features.empty()) {
+  if (is_array_name(paths[0])) {
+    require(paths.size() == 1, "give one file of arrays at a time");
+    return read_arrays(paths[0]);
+  }
+  if (!options.features.empty()) {
     require(paths.size() == 1, "give one table at a time");
-    const Table table = read_csv(paths[0]);
-    std::vector<std::size_t> columns;
-    for (const auto& name : features) columns.push_back(table.column(name));
-    data.inputs = allocate_host({DType::fp32, {table.rows(), static_cast<std::int64_t>(columns.size())}}, paths[0]);
-    float* to = data.inputs.as<float>();
-    for (std::int64_t row = 0; row < table.rows(); ++row) {
-      for (const std::size_t column : columns) *to++ = static_cast<float>(number_at(table, column, row));
-      data.names.push_back(text("line ", table.lines[static_cast<std::size_t>(row)]));
-    }
-    data.feature_names = features;
-    return data;
+    return read_table(paths[0], options, every);
   }
   std::vector<std::string> files;
   for (const auto& path : paths) {

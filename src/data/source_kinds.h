@@ -30,16 +30,25 @@ class Source {
 std::unique_ptr<Source> find_idx(const DataOptions& options);
 std::unique_ptr<Source> find_image_folders(const DataOptions& options);
 std::unique_ptr<Source> find_tables(const DataOptions& options);  // a folder with <part>.csv, or a file
+std::unique_ptr<Source> find_arrays(const DataOptions& options);  // a folder with x.npy or x_<part>.npy, or an .npz file
 std::unique_ptr<Source> open_lattice(const DataOptions& options);
 
 /// The names a part may have on disk: {"validation", "val"}, {"test", "t10k"}, else the name itself.
 std::vector<std::string> aliases(std::string_view part);
 
-/// Rejects --target, --features and --group, which are columns of tables.
+/// Rejects --target, --sequence and the like, which are for tables.
 void reject_columns(const DataOptions& options);
 
 /// Gives labels their task: class names as they are, or values (names that are all numbers, else the labels) for a regression.
 void set_labels(Dataset& data, const std::vector<std::int32_t>& labels, const std::vector<std::string>& class_names, Task task);
+
+/// The items of a table that options say: see open_unlabelled.
+Dataset read_table(const std::string& path, const DataOptions& options, std::int64_t every);
+
+/// Whether the name ends like arrays (.npy .npz).
+bool is_array_name(const std::string& path);
+/// The sequences of an array file: itself, or its x and perhaps lengths.
+Dataset read_arrays(const std::string& path);
 
 /// Whether the name ends like an image that read_image knows (.png .jpg .jpeg .bmp .tif .tiff).
 bool is_image_name(const std::string& path);

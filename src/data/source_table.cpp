@@ -1,12 +1,16 @@
-// Tables: a CSV file that is split here, or a folder with train.csv, test.csv and perhaps validation.csv.
+// Tables: a CSV file that is split here, or by one of its columns, or a folder with train.csv, test.csv and perhaps validation.csv.
 #include <algorithm>
+#include <array>
 #include <filesystem>
+#include <map>
+#include <numeric>
 #include <set>
 
 #include "epitaxy/data/csv.h"
 #include "epitaxy/data/split.h"
 #include "file.h"
 #include "source_kinds.h"
+#include "table_items.h"
 
 namespace epitaxy {
 
@@ -24,12 +28,14 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-/// Numeric columns but targets, the group, and those that are unnamed or merely count rows.
+/// Numeric columns but those with another role, and those that are unnamed or merely count rows.
 std::vector<std::string> default_features(const Table& table, const DataOptions& options, std::vector<std::string>& notes) {
   std::vector<std::string> features, left_out;
   for (std::size_t c = 0; c < table.columns.size(); ++c) {
     const std::string& name = table.columns[c];
-    if (contains(options.target, name) || name == options.group) continue;
+    const std::array<const std::string*, 4> roles{&options.group, &options.sequence, &options.time, &options.split_column};
+    const auto is_name = [&](const auto* role) { return !name.empty() && *role == name; };
+    if (contains(options.target, name) || std::any_of(roles.begin(), roles.end(), is_name)) continue;
     const bool unnamed = name.empty() || name.starts_with("Unnamed:");
     if (unnamed || !is_numeric(table, c) || is_row_number(table, c))
       left_out.push_back(unnamed ? text("column ", c + 1, " (unnamed)") : name + (is_numeric(table, c) ? " (row number)" : " (text)"));
@@ -70,125 +76,257 @@ void reject_repeats(const std::vector<std::string>& names, const char* what) {
       reject("column '", names[i], "' is named twice as ", what, "; name it once");
 }
 
-/// Every cell that training or evaluation will read, whichever part its row falls into: a damaged one is said before hours of training.
-void check_numbers(const Table& table, const std::vector<std::size_t>& columns) {
-  for (const std::size_t column : columns)
-    for (std::int64_t row = 0; row < table.rows(); ++row) number_at(table, column, row);
+/// The last file extension that is not .gz, and whether a table has it.
+bool is_table_name(const std::string& name) {
+  fs::path path(name);
+  if (path.extension() == ".gz") path = path.stem();
+  const std::string ending = path.extension().string();
+  return ending == ".csv" || ending == ".CSV" || ending == ".tsv" || ending == ".txt";
 }
+
+/// The table of a part in a folder: train.csv, or, where options say that tables are meant, the one table named train_*, train-* or
+/// train.*; "" where there is none.
+std::string find_part(const DataOptions& options, std::string_view part) {
+  const fs::path folder(options.data);
+  const bool meant = !options.target.empty() || !options.columns.empty() || !options.sequence.empty();
+  for (const auto& name : aliases(part)) {
+    if (fs::is_regular_file(folder / (name + ".csv"))) return (folder / (name + ".csv")).string();
+    if (!meant) continue;
+    std::vector<std::string> found;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const std::string file = entry.path().filename().string();
+      const bool begins =
+          file.size() > name.size() && file.starts_with(name) && std::string_view("_-.").find(file[name.size()]) != std::string_view::npos;
+      if (begins && is_table_name(file) && entry.is_regular_file()) found.push_back(file);
+    }
+    std::sort(found.begin(), found.end());
+    if (found.size() > 1)
+      reject("'", options.data, "' has ", found.size(), " tables for its ", name, " part: ", quoted(found),
+             "; keep one set of tables in a folder");
+    if (found.size() == 1) return (folder / found[0]).string();
+  }
+  return {};
+}
+
+/// What the items of a table are to be predicted as.
+struct Targets {
+  Task task = Task::regression;
+  std::vector<std::string> names, classes;
+  std::vector<std::int32_t> labels;  // per item
+  std::vector<float> values;         // [items, names]
+};
 
 class TableSource final : public Source {
  public:
-  TableSource(const DataOptions& options, bool split_here) : options_(options), split_here_(split_here) {
-    if (!options.target.empty()) return;
-    const std::string path = split_here_ ? options.data : find("train");
-    reject("'", options.data, "' is a table: name its target column with --target",
-           path.empty() ? "" : "; its columns are " + quoted(read_csv(path).columns));
+  TableSource(const DataOptions& options, bool folder) : options_(options), folder_(folder) {
+    check_sequence_options(options_);
+    if (options_.remaining_life && !options_.target.empty())
+      reject("--remaining-life is the target; leave --target (", quoted(options_.target), ") out, or the other");
+    if (options_.target.empty() && !options_.remaining_life) {
+      const std::string path = folder_ ? find_part(options_, "train") : options_.data;
+      reject("'", options_.data, "' is a table: name its target column with --target",
+             path.empty() ? "" : "; its columns are " + quoted(table_at(path)->columns));
+    }
+    reject_repeats(options_.target, "target");
+    if (!folder_ && !options_.test_targets.empty() && options_.split_column.empty())
+      reject("--test-targets needs a test part of its own: a folder with train and test tables, or --split-column");
+    require(!(folder_ && !options_.split_column.empty()), "--split-column is for a single table; '", options_.data, "' is a folder");
   }
 
-  bool has(std::string_view part) const override { return split_here_ ? part == "all" : !find(part).empty(); }
+  bool has(std::string_view part) const override {
+    if (folder_) return !find_part(options_, part).empty();
+    if (options_.split_column.empty()) return part == "all";
+    return part != "all" && !rows_of(*table_at(options_.data), part).empty();
+  }
 
   Catalogue open(std::string_view part, std::vector<std::string>& notes) const override {
-    const auto table = std::make_shared<Table>(read_csv(split_here_ ? options_.data : find(part)));
-    std::vector<std::string> features = options_.features;
-    if (features.empty()) {  // chosen by the training file, where there is one
-      const bool other = !split_here_ && part != "train" && !find("train").empty();
-      features = default_features(other ? read_csv(find("train")) : *table, options_, notes);
-    }
-    for (const auto& name : features)
-      if (contains(options_.target, name)) reject("column '", name, "' is both target and feature; leave it out of one");
-    reject_repeats(features, "feature");
-    reject_repeats(options_.target, "target");
-    std::vector<std::size_t> inputs, targets;
-    for (const auto& name : features) inputs.push_back(table->column(name));
-    for (const auto& name : options_.target) targets.push_back(table->column(name));
-    const bool text_target = std::any_of(targets.begin(), targets.end(), [&](std::size_t c) { return !is_numeric(*table, c); });
-    const Task task = options_.task.value_or(text_target ? Task::classification : Task::regression);
-    if (task == Task::classification && targets.size() > 1) reject("a classification has one target column, got ", quoted(options_.target));
-    notes.push_back(
-        text("features: ", quoted(features), "; target: ", quoted(options_.target), task == Task::classification ? " (classes)" : ""));
+    const auto table = table_at(folder_ ? find_part(options_, part) : options_.data);
+    const bool other = folder_ && part != "train" && !find_part(options_, "train").empty();  // than the training file, which decides
+    const auto training = other ? table_at(find_part(options_, "train")) : table;
+    DataOptions options = options_;
+    if (options.features.empty()) options.features = default_features(*training, options, notes);
+    reject_repeats(options.features, "feature");
+    for (const auto& name : options.features)
+      if (contains(options.target, name)) reject("column '", name, "' is both target and feature; leave it out of one");
+    if (other && is_whole(options) && options.steps == 0)
+      options.steps = TableItems(training, options, rows_of(*training, "train"), options.features).steps();
 
-    if (task == Task::regression) check_numbers(*table, targets);
-    check_numbers(*table, inputs);
+    const bool ends_given = !options.test_targets.empty() && part == "test";
+    check_targets(*table, target_columns(*table, ends_given));
+    const auto items = std::make_shared<TableItems>(table, options, rows_of(*table, part), options.features, ends_given);
+    if (const std::string line = items->describe(); !line.empty()) notes.push_back(line);
+    const auto targets = std::make_shared<Targets>(targets_of(*table, *items, ends_given));
+    notes.push_back(text("features: ", quoted(options.features), "; target: ", quoted(targets->names),
+                         targets->task == Task::classification ? " (classes)" : "",
+                         options.target_cap > 0 ? text(", capped at ", options.target_cap) : ""));
+
     Catalogue catalogue;
-    std::vector<std::string> classes;
-    if (task == Task::classification) {
-      classes = class_names_of(*table, targets[0]);
-      for (const auto& cell : table->cells[targets[0]])
-        catalogue.strata.push_back(static_cast<std::int32_t>(std::find(classes.begin(), classes.end(), cell) - classes.begin()));
-    } else {
+    catalogue.strata = targets->labels;
+    if (targets->task == Task::regression) {
       std::vector<float> first;
-      for (std::int64_t row = 0; row < table->rows(); ++row) first.push_back(static_cast<float>(number_at(*table, targets[0], row)));
+      for (std::int64_t i = 0; i < items->size(); ++i)
+        first.push_back(targets->values[static_cast<std::size_t>(i) * targets->names.size()]);
       catalogue.strata = value_strata(first);
     }
-    if (!options_.group.empty()) {
-      const std::size_t column = table->column(options_.group);
-      catalogue.groups = table->cells[column];
-      for (std::size_t row = 0; row < catalogue.groups.size(); ++row)
-        if (catalogue.groups[row].empty())
-          fail("'", table->path, "' line ", table->lines[row], ", column '", options_.group, "': the group is empty");
-    }
-    catalogue.read = [=, strata = catalogue.strata, groups = catalogue.groups, target_names = options_.target](
-                         std::span<const std::int64_t> rows, std::vector<std::string>&) {
-      return read_rows(*table, rows, inputs, features, targets, target_names, classes, strata, groups, task);
+    catalogue.groups = groups_of(*table, *items);
+    catalogue.read = [=, groups = catalogue.groups](std::span<const std::int64_t> chosen, std::vector<std::string>&) {
+      Dataset data = items->read(chosen);
+      set_targets(data, *targets, chosen);
+      for (const std::int64_t item : chosen)
+        if (!groups.empty()) data.groups.push_back(groups[static_cast<std::size_t>(item)]);
+      return data;
     };
     return catalogue;
   }
 
  private:
-  std::string find(std::string_view part) const {
-    for (const auto& name : aliases(part))
-      if (const auto path = fs::path(options_.data) / (name + ".csv"); fs::is_regular_file(path)) return path.string();
-    return {};
+  static bool is_whole(const DataOptions& options) { return !options.sequence.empty() && options.window == 0; }
+
+  /// Each table is read once.
+  std::shared_ptr<const Table> table_at(const std::string& path) const {
+    auto& table = tables_[path];
+    if (!table) table = std::make_shared<Table>(read_csv(path, options_.columns));
+    return table;
   }
 
-  static Dataset read_rows(const Table& table, std::span<const std::int64_t> rows, const std::vector<std::size_t>& inputs,
-                           const std::vector<std::string>& features, const std::vector<std::size_t>& targets,
-                           const std::vector<std::string>& target_names, const std::vector<std::string>& classes,
-                           const std::vector<std::int32_t>& strata, const std::vector<std::string>& groups, Task task) {
-    const auto count = static_cast<std::int64_t>(rows.size());
-    Dataset data;
-    data.source = table.path;
-    data.task = task;
-    data.feature_names = features;
-    data.inputs = allocate_host({DType::fp32, {count, static_cast<std::int64_t>(inputs.size())}}, table.path);
-    float* x = data.inputs.as<float>();
-    std::vector<std::int32_t> labels;
-    std::vector<float> values;
-    for (const std::int64_t row : rows) {
-      for (const std::size_t column : inputs) *x++ = static_cast<float>(number_at(table, column, row));
-      data.names.push_back(text("line ", table.lines[static_cast<std::size_t>(row)]));
-      if (!groups.empty()) data.groups.push_back(groups[static_cast<std::size_t>(row)]);
-      if (task == Task::classification)
-        labels.push_back(strata[static_cast<std::size_t>(row)]);
-      else
-        for (const std::size_t column : targets) values.push_back(static_cast<float>(number_at(table, column, row)));
+  /// The rows of a part: all, or those that the split column gives to it.
+  std::vector<std::int64_t> rows_of(const Table& table, std::string_view part) const {
+    std::vector<std::int64_t> rows(static_cast<std::size_t>(table.rows()));
+    std::iota(rows.begin(), rows.end(), std::int64_t{0});
+    if (options_.split_column.empty()) return rows;
+    const auto& cells = table.cells[table.column(options_.split_column)];
+    const auto names = aliases(part);
+    std::erase_if(rows, [&](std::int64_t row) { return !contains(names, cells[static_cast<std::size_t>(row)]); });
+    check_whole(table, options_.split_column);
+    return rows;
+  }
+
+  /// A sequence has one value of a column that says where its rows belong.
+  void check_whole(const Table& table, const std::string& column) const {
+    if (options_.sequence.empty()) return;
+    const auto &names = table.cells[table.column(options_.sequence)], &cells = table.cells[table.column(column)];
+    std::map<std::string_view, std::size_t> first;
+    for (std::size_t row = 0; row < cells.size(); ++row)
+      if (const auto at = first.emplace(names[row], row).first->second; cells[at] != cells[row])
+        fail("'", table.path, "' line ", table.lines[row], ", column '", column, "': ", options_.sequence, " ", names[row], " is '",
+             cells[row], "' here and '", cells[at], "' in line ", table.lines[at], "; a sequence is on one side of a split");
+  }
+
+  /// Whole sequences that are items of their own are drawn one by one; the windows of one stay together.
+  std::vector<std::string> groups_of(const Table& table, const TableItems& items) const {
+    const std::string& name = !options_.group.empty() ? options_.group : options_.window > 0 ? options_.sequence : std::string();
+    std::vector<std::string> groups;
+    if (name.empty()) return groups;
+    const std::size_t column = table.column(name);
+    if (name == options_.group) check_whole(table, name);
+    for (std::int64_t i = 0; i < items.size(); ++i) {
+      const auto row = static_cast<std::size_t>(items.last_row(i));
+      if (table.cells[column][row].empty()) fail("'", table.path, "' line ", table.lines[row], ", column '", name, "': the group is empty");
+      groups.push_back(table.cells[column][row]);
     }
-    if (task == Task::classification) {
-      set_labels(data, labels, classes, task);
-    } else {
-      data.target_names = target_names;
-      data.targets = allocate_host({DType::fp32, {count, static_cast<std::int64_t>(targets.size())}}, table.path);
-      std::copy(values.begin(), values.end(), data.targets.as<float>());
+    return groups;
+  }
+
+  /// Columns that hold the targets; none where they are counted or given apart.
+  std::vector<std::size_t> target_columns(const Table& table, bool ends_given) const {
+    std::vector<std::size_t> columns;
+    if (!options_.remaining_life && !ends_given)
+      for (const auto& name : options_.target) columns.push_back(table.column(name));
+    return columns;
+  }
+
+  Task task_of(const Table& table, const std::vector<std::size_t>& columns) const {
+    const bool words = std::any_of(columns.begin(), columns.end(), [&](std::size_t c) { return !is_numeric(table, c); });
+    return options_.task.value_or(words ? Task::classification : Task::regression);
+  }
+
+  /// Every cell of a regression's targets, whichever part its row falls into: a damaged one is said before hours of training.
+  void check_targets(const Table& table, const std::vector<std::size_t>& columns) const {
+    if (task_of(table, columns) == Task::classification) return;
+    for (const std::size_t column : columns)
+      for (std::int64_t row = 0; row < table.rows(); ++row) number_at(table, column, row);
+  }
+
+  Targets targets_of(const Table& table, const TableItems& items, bool ends_given) const {
+    Targets targets;
+    targets.names = options_.remaining_life ? std::vector<std::string>{"remaining_life"} : options_.target;
+    const std::vector<std::size_t> columns = target_columns(table, ends_given);
+    targets.task = task_of(table, columns);
+    if (targets.task == Task::classification) {
+      require(!options_.remaining_life && !ends_given, "remaining life and --test-targets are values; choose --task regression");
+      require(options_.target_cap == 0, "--target-cap is for the values of a regression");
+      if (columns.size() > 1) reject("a classification has one target column, got ", quoted(options_.target));
+      targets.classes = class_names_of(table, columns[0]);
+      for (std::int64_t i = 0; i < items.size(); ++i) {
+        const std::string& cell = table.cells[columns[0]][static_cast<std::size_t>(items.last_row(i))];
+        targets.labels.push_back(
+            static_cast<std::int32_t>(std::find(targets.classes.begin(), targets.classes.end(), cell) - targets.classes.begin()));
+      }
+      return targets;
     }
-    return data;
+    const Table ends = ends_given ? end_values(targets.names, items) : Table{};
+    for (std::int64_t i = 0; i < items.size(); ++i)
+      for (std::size_t t = 0; t < targets.names.size(); ++t) {
+        double value = ends_given                ? number_at(ends, t, static_cast<std::int64_t>(items.sequence_of(i)))
+                       : options_.remaining_life ? items.remaining_life(i)
+                                                 : number_at(table, columns[t], items.last_row(i));
+        if (options_.target_cap > 0) value = std::min(value, options_.target_cap);
+        targets.values.push_back(static_cast<float>(value));
+      }
+    return targets;
+  }
+
+  /// The table of --test-targets: one row for each sequence.
+  Table end_values(const std::vector<std::string>& names, const TableItems& items) const {
+    const fs::path folder = folder_ ? fs::path(options_.data) : fs::path(options_.data).parent_path();
+    Table ends = read_csv((folder / options_.test_targets).string(), names);
+    if (ends.rows() != static_cast<std::int64_t>(items.sequences().size()))
+      fail("'", ends.path, "' has ", ends.rows(), " rows, but the test part has ", items.sequences().size(),
+           " sequences; give one row for each, in their order");
+    return ends;
+  }
+
+  static void set_targets(Dataset& data, const Targets& targets, std::span<const std::int64_t> items) {
+    if (targets.task == Task::classification) {
+      std::vector<std::int32_t> labels;
+      for (const std::int64_t item : items) labels.push_back(targets.labels[static_cast<std::size_t>(item)]);
+      set_labels(data, labels, targets.classes, targets.task);
+      return;
+    }
+    const auto width = static_cast<std::int64_t>(targets.names.size());
+    data.task = targets.task;
+    data.target_names = targets.names;
+    data.targets = allocate_host({DType::fp32, {static_cast<std::int64_t>(items.size()), width}}, data.source);
+    float* to = data.targets.as<float>();
+    for (const std::int64_t item : items) to = std::copy_n(targets.values.begin() + item * width, width, to);
   }
 
   DataOptions options_;
-  bool split_here_;
+  bool folder_;
+  mutable std::map<std::string, std::shared_ptr<const Table>> tables_;
 };
 
 }  // namespace
 
 std::unique_ptr<Source> find_tables(const DataOptions& options) {
-  const fs::path path(options.data);
-  if (fs::is_directory(path)) {
-    if (fs::is_regular_file(path / "train.csv") || fs::is_regular_file(path / "test.csv"))
-      return std::make_unique<TableSource>(options, false);
-    return nullptr;
+  if (fs::is_directory(options.data)) {
+    if (find_part(options, "train").empty() && find_part(options, "test").empty()) return nullptr;
+    return std::make_unique<TableSource>(options, true);
   }
-  const std::string ending = path.extension().string();
-  if (ending == ".csv" || ending == ".CSV" || ending == ".tsv" || ending == ".txt") return std::make_unique<TableSource>(options, true);
-  return nullptr;
+  return is_table_name(options.data) ? std::make_unique<TableSource>(options, false) : nullptr;
+}
+
+Dataset read_table(const std::string& path, const DataOptions& options, std::int64_t every) {
+  DataOptions wanted = options;
+  if (every > 0) wanted.stride = every;
+  check_sequence_options(wanted);
+  const auto table = std::make_shared<Table>(read_csv(path, options.columns));
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(table->rows()));
+  std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  const TableItems items(table, wanted, rows, options.features, every == 0);
+  std::vector<std::int64_t> all(static_cast<std::size_t>(items.size()));
+  std::iota(all.begin(), all.end(), std::int64_t{0});
+  return items.read(all);
 }
 
 }  // namespace epitaxy

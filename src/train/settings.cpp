@@ -99,7 +99,8 @@ std::vector<Setting> data_settings() {
   const std::string group = "Data";
   return {
       one(
-          "data", group, "PATH", "a folder of IDX files or of image folders, a CSV table, or lattice:count=4000,size=64,...",
+          "data", group, "PATH",
+          "a folder of IDX files, of image folders or of tables, a CSV table, an NPZ file, or lattice:count=4000,size=64,...",
           [](auto& c, const auto& v) { c.data.data = v; }, [](Config c) { return some(c.data.data); }),
       {"target", group, "COLUMN,...", "tables: the target columns", Kind::list,
        [](auto& c, const Values& v) { c.data.target = trimmed(v); }, [](Config c) { return c.data.target; }},
@@ -108,6 +109,11 @@ std::vector<Setting> data_settings() {
       one(
           "group", group, "COLUMN", "tables: rows with one value of this column (a specimen) stay on one side of every split",
           [](auto& c, const auto& v) { c.data.group = v; }, [](Config c) { return some(c.data.group); }),
+      {"columns", group, "NAME,...", "tables without a header: the names of their columns", Kind::list,
+       [](auto& c, const Values& v) { c.data.columns = trimmed(v); }, [](Config c) { return c.data.columns; }},
+      one(
+          "split-column", group, "COLUMN", "tables: this column says which part a row belongs to: train, validation or test",
+          [](auto& c, const auto& v) { c.data.split_column = v; }, [](Config c) { return some(c.data.split_column); }),
       one(
           "task", group, "NAME", "classification or regression; default: by the target",
           [](auto& c, const auto& v) { c.data.task = parse_task(v); }, [](Config c) { return optional_name(c.data.task); }),
@@ -155,13 +161,51 @@ std::vector<Setting> data_settings() {
   };
 }
 
+std::vector<Setting> sequence_settings() {
+  const std::string group = "Sequences in tables";
+  const auto when_on = [](bool on) { return on ? Values{"true"} : Values{}; };
+  return {
+      one(
+          "sequence", group, "COLUMN", "each row is a step; this column says of which sequence (unit, run, engine)",
+          [](auto& c, const auto& v) { c.data.sequence = v; }, [](Config c) { return some(c.data.sequence); }),
+      one(
+          "time", group, "COLUMN", "the steps of a sequence are ordered by this column; default: by their order in the file",
+          [](auto& c, const auto& v) { c.data.time = v; }, [](Config c) { return some(c.data.time); }),
+      one(
+          "wide", group, "", "each row is a sequence, its feature columns are the steps",
+          [](auto& c, const auto& v) { c.data.wide = yes_or_no(v); }, [=](Config c) { return when_on(c.data.wide); }),
+      one(
+          "window", group, "STEPS", "items are windows of this many steps, with the target at their end; default: whole sequences",
+          [](auto& c, const auto& v) { c.data.window = number_in<std::int64_t>(v, 1, 1 << 20); },
+          [](Config c) { return c.data.window > 0 ? Values{shortest(c.data.window)} : Values{}; }),
+      one(
+          "stride", group, "STEPS", "from one window to the next; default 1",
+          [](auto& c, const auto& v) { c.data.stride = number_in<std::int64_t>(v, 1, 1 << 20); },
+          [](Config c) { return c.data.stride > 1 ? Values{shortest(c.data.stride)} : Values{}; }),
+      one(
+          "pad", group, "", "sequences shorter than the window are padded, and rows of a wide table may end early",
+          [](auto& c, const auto& v) { c.data.pad = yes_or_no(v); }, [=](Config c) { return when_on(c.data.pad); }),
+      one(
+          "remaining-life", group, "", "the target is the time from the item's end to the end of its sequence",
+          [](auto& c, const auto& v) { c.data.remaining_life = yes_or_no(v); }, [=](Config c) { return when_on(c.data.remaining_life); }),
+      one(
+          "target-cap", group, "VALUE", "regression: targets above this count as this; 0: no cap",
+          [](auto& c, const auto& v) { c.data.target_cap = number_in(v, 0.0, 1e30); },
+          [](Config c) { return c.data.target_cap > 0 ? Values{shortest(c.data.target_cap)} : Values{}; }),
+      one(
+          "test-targets", group, "FILE", "beside the data, without header: the target at the end of each sequence of the test part",
+          [](auto& c, const auto& v) { c.data.test_targets = v; }, [](Config c) { return some(c.data.test_targets); }),
+  };
+}
+
 std::vector<Setting> model_settings() {
   const std::string group = "Model and loss";
   return {
       one(
-          "model", group, "NAME", model_list() + "; default: crystalnet for images, mlp for tables",
+          "model", group, "NAME", model_list() + "; default: crystalnet for images, lstm for sequences, mlp for tables",
           [](auto& c, const auto& v) { c.model = v; }, [](Config c) { return some(c.model); }),
-      {"hidden", group, "UNITS,...", "units of the hidden layers: mlp, default 128,128; vgg, default by image size", Kind::list,
+      {"hidden", group, "UNITS,...",
+       "units of the hidden layers: mlp, default 128,128; vgg, default by image size; lstm, gru, rnn, default 64", Kind::list,
        [](auto& c, const Values& v) {
          c.hidden.clear();
          for (const auto& units : v) c.hidden.push_back(number_in<std::int64_t>(units, 1, 1 << 20));
@@ -171,6 +215,20 @@ std::vector<Setting> model_settings() {
          for (const auto units : c.hidden) all.push_back(shortest(units));
          return all;
        }},
+      one(
+          "pool", group, "KIND", "lstm, gru, rnn: what of a sequence goes on: last (state), mean or attention; default last",
+          [](auto& c, const auto& v) {
+            c.pool = parse_sequence_pool(v);
+            require(*c.pool != layers::SequencePool::none, "a network pools its sequence: last, mean or attention");
+          },
+          [](Config c) { return optional_name(c.pool); }),
+      one(
+          "bidirectional", group, "", "lstm, gru, rnn: reads sequences in both directions",
+          [](auto& c, const auto& v) { c.bidirectional = yes_or_no(v); },
+          [](Config c) { return c.bidirectional ? toggle(*c.bidirectional) : Values{}; }),
+      one(
+          "dropout", group, "FRACTION", "lstm, gru, rnn: between the layers; xrdnet: before the last; default 0",
+          [](auto& c, const auto& v) { c.dropout = number_in(v, 0.0f, 0.9f); }, [](Config c) { return optional_number(c.dropout); }),
       one(
           "loss", group, "NAME",
           "softmax_cross_entropy (classification), mean_squared_error, mean_absolute_error, huber or binary_cross_entropy (regression)",
@@ -284,7 +342,7 @@ std::uint64_t parse_memory_size(const std::string& text) {
 const std::vector<Setting>& settings() {
   static const std::vector<Setting> all = [] {
     std::vector<Setting> list;
-    for (auto&& part : {data_settings(), model_settings(), training_settings(), machine_settings()})
+    for (auto&& part : {data_settings(), sequence_settings(), model_settings(), training_settings(), machine_settings()})
       list.insert(list.end(), part.begin(), part.end());
     return list;
   }();

@@ -1,4 +1,5 @@
-// Tables of text: comma, semicolon or tab separated (the one most frequent in the header), quotes as in RFC 4180, a header line.
+// Tables of text: comma, semicolon or tab separated (the one most frequent in the first line; blanks where there is none), quotes as in
+// RFC 4180, a header line. Also gzip-compressed.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,8 @@ struct Table {
 };
 
 /// Error for: a missing or empty file, bytes that are not UTF-8 text, no header (a first line of numbers alone), rows of another length
-/// than the header (named by line), an open quote.
-Table read_csv(const std::string& path);
+/// than the header (named by line), an open quote. With `columns` given the file has no header, and these are its names.
+Table read_csv(const std::string& path, const std::vector<std::string>& columns = {});
 
 /// The number a cell holds ("1.5", "-3e4", "+2", "nan", "inf"), independent of the locale; nothing where it is not one.
 std::optional<double> parse_number(std::string_view cell);

@@ -18,11 +18,11 @@ NormaliseKind parse_normalise(std::string_view name);
 /// standardise: mean, and scale = 1 / standard deviation (of the population). A constant channel or feature has scale 1.
 struct Normalisation {
   NormaliseKind kind = NormaliseKind::none;
-  std::vector<float> mean, scale;                // one per image channel (C) or feature (F)
+  std::vector<float> mean, scale;                // one per channel (C) or feature (F)
   std::vector<float> target_mean, target_scale;  // regression: one per target; empty: targets are left as they are
 };
 
-/// Fits to a training part. `standardise_targets`: a regression's targets are standardised too.
+/// Fits to a training part; the padding of sequences does not count. `standardise_targets`: a regression's targets are standardised too.
 Normalisation fit_normalisation(const Dataset& train, NormaliseKind kind, bool standardise_targets = false);
 
 /// fp32 of the same shape: (x - mean) * scale of uint8, uint16 or fp32 inputs [..., channels].
