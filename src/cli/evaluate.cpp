@@ -99,7 +99,7 @@ void run(const EvaluateCommand& command) {
   else
     require(data.target_names.size() == run.card.target_names.size(), "'", options.data, "' has ", data.target_names.size(),
             " targets but the network was trained on ", run.card.target_names.size());
-  const Tensor outputs = predict_all(*model, data.inputs, command.run.batch);
+  const Tensor outputs = predict_all(*model, data, command.run.batch);
   const EvaluateOptions scoring{command.seed, 2000};
   const Evaluation evaluation = score(outputs, data, model->options(), run.card.normalisation, scoring);
 

@@ -22,19 +22,19 @@ struct PlanCommand {
   bool predict = false, json = false, fusions = false;
 };
 
-/// "64x64x1" or "13".
-Shape parse_input(const std::string& text) {
+/// "64x64x1", "64x64" of one channel or, for a model of sequences, of steps and features, or "13".
+Shape parse_input(const std::string& text, bool sequence) {
   std::vector<std::int64_t> dims;
   std::istringstream in(text);
   for (std::string part; std::getline(in, part, 'x');) {
     std::int64_t size = 0;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), size);
     if (error != std::errc() || end != part.data() + part.size() || size < 1 || size > (1 << 20))
-      reject("--input '", text, "' is neither HxWxC (64x64x1) nor a number of features (13)");
+      reject("--input '", text, "' is neither HxWxC (64x64x1), TxF (30x14) nor a number of features (13)");
     dims.push_back(size);
   }
-  if (dims.size() == 2) dims.push_back(1);  // one channel
-  if (dims.size() != 1 && dims.size() != 3) reject("--input '", text, "' is neither HxWxC (64x64x1) nor a number of features (13)");
+  if (dims.size() == 2 && !sequence) dims.push_back(1);  // one channel
+  if (dims.size() > 3) reject("--input '", text, "' is neither HxWxC (64x64x1), TxF (30x14) nor a number of features (13)");
   return Shape(std::span<const std::int64_t>(dims));
 }
 
@@ -52,7 +52,7 @@ Planned describe(const PlanCommand& command) {
   Planned planned;
   Shape input;
   std::int64_t outputs = command.classes;
-  bool classification = true;
+  bool classification = true, lengths = false;
   if (!command.data.empty()) {
     require(command.input.empty() && command.classes == 0, "--data says what --input and --classes would; leave them out");
     DataOptions options;
@@ -63,15 +63,22 @@ Planned describe(const PlanCommand& command) {
     input = train.inputs.shape().tail();
     planned.options.input_dtype = train.inputs.dtype();
     classification = train.task == Task::classification;
+    lengths = static_cast<bool>(train.lengths);
     outputs = classification ? static_cast<std::int64_t>(train.class_names.size()) : train.targets.dim(1);
   } else {
     require(!command.input.empty() && command.classes >= 1, "give --data PATH, or --input HxWxC and --classes N");
-    input = parse_input(command.input);
-    planned.options.input_dtype = input.rank() == 1 ? DType::fp32 : parse_dtype(command.dtype);
+    input = parse_input(command.input, takes_sequences(command.config.model));
+    planned.options.input_dtype = input.rank() < 3 ? DType::fp32 : parse_dtype(command.dtype);
     classification = outputs > 1;
   }
-  const std::string name = command.config.model.empty() ? (input.rank() == 3 ? "crystalnet" : "mlp") : command.config.model;
-  planned.model = make_model(name, input, outputs, {command.config.hidden, command.width});
+  const std::string name = command.config.model.empty() ? (input.rank() == 3   ? "crystalnet"
+                                                           : input.rank() == 2 ? "lstm"
+                                                                               : "mlp")
+                                                        : command.config.model;
+  ModelOptions shaping = model_options(command.config);
+  shaping.width = command.width;
+  planned.model = make_model(name, input, outputs, shaping);
+  if (lengths) planned.model = planned.model.with_lengths();
   planned.options.loss = classification ? LossKind::softmax_cross_entropy : LossKind::mean_squared_error;
   planned.options.mean.assign(static_cast<std::size_t>(input[-1]), 0.0f);
   planned.options.scale.assign(static_cast<std::size_t>(input[-1]), 1.0f);
@@ -183,13 +190,26 @@ void run(const PlanCommand& command) {
 void add_plan(CLI::App& app) {
   const auto command = std::make_shared<PlanCommand>();
   CLI::App* plan = app.add_subcommand("plan", "Layers, shapes, parameters, FLOPs, bytes and memory of a network, without training it");
-  plan->add_option("--model", command->config.model, model_list() + "; default crystalnet for images, else mlp")->type_name("NAME");
-  plan->add_option("--hidden", command->config.hidden, "mlp, vgg: units of the hidden layers")->type_name("UNITS,...")->delimiter(',');
+  plan->add_option("--model", command->config.model, model_list() + "; default crystalnet for images, lstm for sequences, else mlp")
+      ->type_name("NAME");
+  plan->add_option("--hidden", command->config.hidden, "mlp, vgg, lstm, gru, rnn: units of the hidden layers")
+      ->type_name("UNITS,...")
+      ->delimiter(',');
+  for (const Setting& setting : settings()) {
+    if (setting.key != "pool" && setting.key != "bidirectional" && setting.key != "dropout") continue;
+    const auto take = [command, &setting](const std::string& value) { set(command->config, setting, {value}, "--" + setting.key); };
+    if (setting.kind == Setting::Kind::toggle)
+      plan->add_flag_function(
+          "--" + setting.key, [take](std::int64_t) { take("true"); }, setting.help);
+    else
+      plan->add_option_function<std::string>("--" + setting.key, take, setting.help)->type_name(setting.value);
+  }
   plan->add_option("--width", command->width, "unet: channels of the first level; default 64")->type_name("N")->check(CLI::Range(1, 4096));
   plan->add_option("--data", command->data, "takes shapes and classes from data, as for train")->type_name("PATH");
   plan->add_option("--target", command->target, "tables: the target columns")->type_name("COLUMN,...")->delimiter(',');
   plan->add_option("--features", command->features, "tables: the input columns")->type_name("COLUMN,...")->delimiter(',');
-  plan->add_option("--input", command->input, "or: shape of one item, HxWxC or a number of features")->type_name("SHAPE");
+  plan->add_option("--input", command->input, "or: shape of one item, HxWxC, TxF of a sequence, or a number of features")
+      ->type_name("SHAPE");
   plan->add_option("--classes", command->classes, "with --input: classes, or 1 for one value")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 24));
@@ -212,6 +232,7 @@ void add_plan(CLI::App& app) {
       "  epitaxy plan --model resnet18 --input 128x128x1 --classes 5 --batch 16\n"
       "  epitaxy plan --model resnet50 --input 224x224x1 --classes 1000 --precision bf16\n"
       "  epitaxy plan --model resnet50 --input 224x224x1 --classes 10 --batch 64 --precision bf16 --fusions --memory-limit 4G\n"
+      "  epitaxy plan --model lstm --input 30x14 --classes 1 --hidden 64,64 --pool mean\n"
       "  epitaxy plan --data images/ --batch 64 --precision bf16");
   plan->callback([command] { run(*command); });
 }

@@ -91,7 +91,7 @@ void run(const PredictCommand& command) {
   options.features = run.card.feature_names;
   const Dataset data = open_unlabelled(command.files, options);
   check_inputs(run.card, data);
-  const Tensor outputs = predict_all(*model, data.inputs, command.run.batch);
+  const Tensor outputs = predict_all(*model, data, command.run.batch);
   Predictions predictions{data.names, readable_outputs(outputs, run.card.loss, run.card.normalisation)};
   if (command.json)
     print_json(predictions, run.card);

@@ -11,6 +11,7 @@
 #include "epitaxy/ops/dense.h"
 #include "epitaxy/ops/dropout.h"
 #include "epitaxy/ops/rnn.h"
+#include "epitaxy/ops/sequence_pool.h"
 #include "epitaxy/ops/softmax.h"
 #include "nn/layer_info.h"
 
@@ -28,6 +29,7 @@ class Builder {
     Graph& graph = built_.graph;
     built_.input = graph.add_value("input", {options_.input_dtype, item.prepend(options_.batch)}, Role::input);
     built_.step = graph.add_value("step", {DType::int64, {1}}, Role::scalar);
+    if (model_.lengths()) built_.lengths = graph.add_value("lengths", {DType::int32, {options_.batch}}, Role::input);
     ValueId x = built_.input;
     if (options_.training && options_.augmentation.any()) {
       built_.augment_seed = graph.add_value("augment_seed", {DType::int64, {1}}, Role::state);
@@ -52,7 +54,7 @@ class Builder {
       used_ = 0;
       outputs.push_back(std::visit([&](const auto& layer) { return lower(layer, from); }, entry.layer));
     }
-    built_.output = outputs.back();
+    built_.output = model_.output_shape().rank() == 2 ? as_sequence(outputs.back()) : outputs.back();
     return std::move(built_);
   }
 
@@ -76,6 +78,24 @@ class Builder {
     built_.states.push_back(built_.graph.add_value(entry_->name + "." + name, {DType::fp32, shape}, Role::state));
     return built_.states.back();
   }
+
+  /// Layers over sequences that are operations over images hand each other images of one row, [N,1,T,C]: nothing lies between them.
+  ValueId as_image(ValueId x) {
+    const Shape shape = built_.graph.spec(x).shape;
+    return shape.rank() == 3 ? add_node(reshape(Shape{1, shape[1], shape[2]}), {x})[0] : x;
+  }
+  /// Of a value that stands for a sequence.
+  ValueId as_sequence(ValueId x) {
+    const Shape shape = built_.graph.spec(x).shape;
+    return shape.rank() == 4 ? add_node(reshape(Shape{shape[2], shape[3]}), {x})[0] : x;
+  }
+  std::vector<ValueId> as_images(std::vector<ValueId> x) {
+    for (ValueId& one : x) one = as_image(one);
+    return x;
+  }
+
+  ValueId lower(const layers::Conv1d& layer, const std::vector<ValueId>& x) { return lower(as_conv2d(layer), {as_image(x[0])}); }
+  ValueId lower(const layers::MaxPool1d& layer, const std::vector<ValueId>& x) { return lower(as_max_pool2d(layer), {as_image(x[0])}); }
 
   ValueId lower(const layers::Conv2d& layer, const std::vector<ValueId>& x) {
     Conv2dOptions options = layer.options;
@@ -123,41 +143,66 @@ class Builder {
   ValueId lower(const layers::AveragePool2d& layer, const std::vector<ValueId>& x) {
     return add_node(average_pool2d(layer.options, layer.exclude_padding), x)[0];
   }
-  ValueId lower(const layers::GlobalAveragePool&, const std::vector<ValueId>& x) { return add_node(global_average_pool(), x)[0]; }
+  ValueId lower(const layers::GlobalAveragePool&, const std::vector<ValueId>& x) {
+    return item_shape(entry_->inputs[0]).rank() == 2 ? mean_of(x[0]) : add_node(global_average_pool(), x)[0];
+  }
   ValueId lower(const layers::Flatten&, const std::vector<ValueId>& x) { return add_node(reshape(entry_->output), x)[0]; }
   ValueId lower(const layers::Dropout& layer, const std::vector<ValueId>& x) {
     if (!options_.training || layer.rate == 0) return x[0];
     const auto ordinal = static_cast<std::uint32_t>(entry_ - model_.entries().data());
     return add_node(dropout(layer.rate, options_.seed, ordinal), {x[0], built_.step})[0];
   }
-  ValueId lower(const layers::Add&, const std::vector<ValueId>& x) { return add_node(epitaxy::add(), x)[0]; }
-  ValueId lower(const layers::Concat&, const std::vector<ValueId>& x) { return add_node(concat(), x)[0]; }
+  ValueId lower(const layers::Add&, const std::vector<ValueId>& x) { return add_node(epitaxy::add(), as_images(x))[0]; }
+  ValueId lower(const layers::Concat&, const std::vector<ValueId>& x) { return add_node(concat(), as_images(x))[0]; }
   ValueId lower(const layers::Softmax& layer, const std::vector<ValueId>& x) { return add_node(softmax(layer.log), x)[0]; }
+
+  /// The mean over a sequence's own steps.
+  ValueId mean_of(ValueId x) {
+    if (!model_.lengths()) return add_node(global_average_pool(), {as_image(x)})[0];
+    const ValueId y = as_sequence(x);
+    const std::int64_t steps = built_.graph.spec(y).shape[1];
+    return add_node(weighted_sum(), {y, add_node(sequence_weights(steps, false), {built_.lengths})[0]})[0];
+  }
+
+  /// Additive attention; scores and weights in fp32.
+  ValueId attend(ValueId y) {
+    const TensorSpec spec = built_.graph.spec(y);  // [N, T, C]
+    const DenseOptions options{Activation::none, options_.precision == Precision::tf32};
+    ValueId x = add_node(reshape(Shape{spec.shape[2]}), {y})[0];
+    const ValueId weight = parameter(), bias = parameter(), score = parameter();
+    x = add_node(activation(Activation::tanh), {add_node(dense(options), {x, weight, bias})[0]})[0];
+    x = add_node(reshape(Shape{spec.shape[1]}), {add_node(dense(options), {x, score})[0]})[0];
+    if (spec.dtype != DType::fp32) x = add_node(cast(DType::fp32), {x})[0];
+    const ValueId weights =
+        model_.lengths() ? add_node(sequence_weights(spec.shape[1], true), {built_.lengths, x})[0] : add_node(softmax(), {x})[0];
+    return add_node(weighted_sum(), {y, weights})[0];
+  }
 
   /// One operation, or with dropout between the layers one for each, so that the masks are ours on every device.
   ValueId lower(const layers::Rnn& layer, const std::vector<ValueId>& from) {
     const bool drops = options_.training && layer.dropout > 0 && layer.layers > 1;
     const auto entry = static_cast<std::uint32_t>(entry_ - model_.entries().data());
-    std::vector<ValueId> outputs{from[0]};
+    std::vector<ValueId> outputs{as_sequence(from[0])};
     for (std::int64_t done = 0; done < layer.layers;) {
       if (done > 0) {
         const std::uint32_t ordinal = entry | static_cast<std::uint32_t>(done) << 16;  // a mask of its own for every layer
         outputs[0] = add_node(dropout(layer.dropout, options_.seed, ordinal), {outputs[0], built_.step})[0];
       }
       RnnOptions options = rnn_options(layer, drops ? 1 : layer.layers);
-      options.training = options_.training, options.tf32 = options_.precision == Precision::tf32;
+      options.lengths = model_.lengths(), options.training = options_.training, options.tf32 = options_.precision == Precision::tf32;
       std::vector<ValueId> inputs{outputs[0]};
+      if (options.lengths) inputs.push_back(built_.lengths);
       for (std::size_t i = 0; i < rnn_parameters(options, 1).size(); ++i) inputs.push_back(parameter());
       outputs = add_node(rnn(options), inputs);
       done += options.layers;
     }
-    const Shape y = built_.graph.spec(outputs[0]).shape;
     switch (layer.pool) {
       case layers::SequencePool::none: return outputs[0];
       case layers::SequencePool::last: return add_node(last_state(layer.bidirectional ? 2 : 1), {outputs[1]})[0];
-      case layers::SequencePool::mean: break;
+      case layers::SequencePool::mean: return mean_of(outputs[0]);
+      case layers::SequencePool::attention: return attend(outputs[0]);
     }
-    return add_node(global_average_pool(), {add_node(reshape(Shape{y[1], 1, y[2]}), {outputs[0]})[0]})[0];
+    reject("a sequence is pooled in none of the known ways");
   }
 
   const Model& model_;

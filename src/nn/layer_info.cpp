@@ -14,6 +14,10 @@ struct Overloaded : Cases... {
 template <class... Cases>
 Overloaded(Cases...) -> Overloaded<Cases...>;
 
+/// A sequence [T, C] as an image of one row; an image as it is.
+Shape as_image(const Shape& item) { return item.rank() == 2 ? item.prepend(1) : item; }
+Shape as_sequence(const Shape& image) { return Shape{image[1], image[2]}; }
+
 /// Shape of one item after an operation that treats items alike.
 Shape through(const Operation& operation, const Shape& item) {
   return operation.outputs(std::vector<TensorSpec>{{DType::fp32, item.prepend(1)}})[0].shape.tail();
@@ -30,10 +34,32 @@ std::string kind_of(const Layer& layer) {
                  [](const layers::GlobalAveragePool&) { return "global_average_pool"; }, [](const layers::Flatten&) { return "flatten"; },
                  [](const layers::Dropout&) { return "dropout"; }, [](const layers::Add&) { return "add"; },
                  [](const layers::Concat&) { return "concat"; }, [](const layers::Softmax&) { return "softmax"; },
+                 [](const layers::Conv1d&) { return "conv1d"; }, [](const layers::MaxPool1d&) { return "max_pool1d"; },
                  [](const layers::Rnn& l) { return l.mode == RnnMode::lstm  ? "lstm"
                                                    : l.mode == RnnMode::gru ? "gru"
                                                                             : "rnn"; }},
       layer);
+}
+
+layers::Conv2d as_conv2d(const layers::Conv1d& l) {
+  layers::Conv2d result{l.channels, {1, l.kernel}, {}, l.bias, l.initializer};
+  result.options.stride = {1, l.stride};
+  result.options.dilation = {1, l.dilation};
+  result.options.padding = {0, 0, l.padding[0], l.padding[1]};
+  result.options.padding_mode[1] = l.padding_mode;
+  result.options.groups = l.groups;
+  result.options.activation = l.activation;
+  return result;
+}
+
+layers::MaxPool2d as_max_pool2d(const layers::MaxPool1d& l) { return {{{1, l.kernel}, {1, l.stride}, {0, 0, l.padding[0], l.padding[1]}}}; }
+
+bool respects_lengths(const Layer& layer) {
+  return std::visit(Overloaded{[](const layers::Rnn&) { return true; }, [](const layers::GlobalAveragePool&) { return true; },
+                               [](const layers::Activate&) { return true; }, [](const layers::Dropout&) { return true; },
+                               [](const layers::Add&) { return true; }, [](const layers::Concat&) { return true; },
+                               [](const layers::Softmax&) { return true; }, [](const auto&) { return false; }},
+                    layer);
 }
 
 Shape output_of(const Layer& layer, std::span<const Shape> inputs) {
@@ -60,7 +86,7 @@ Shape output_of(const Layer& layer, std::span<const Shape> inputs) {
                  },
                  [&](const layers::MaxPool2d& l) { return through(*max_pool2d(l.options), x); },
                  [&](const layers::AveragePool2d& l) { return through(*average_pool2d(l.options, l.exclude_padding), x); },
-                 [&](const layers::GlobalAveragePool&) { return through(*global_average_pool(), x); },
+                 [&](const layers::GlobalAveragePool&) { return through(*global_average_pool(), as_image(x)); },
                  [&](const layers::Flatten&) { return Shape{x.count()}; },
                  [&](const layers::Dropout& l) {
                    require(l.rate >= 0 && l.rate < 1, "dropout: rate must lie in [0, 1), got ", l.rate);
@@ -71,10 +97,22 @@ Shape output_of(const Layer& layer, std::span<const Shape> inputs) {
                    return x;
                  },
                  [&](const layers::Concat&) {
-                   const TensorSpec both[] = {{DType::fp32, x.prepend(1)}, {DType::fp32, inputs[1].prepend(1)}};
-                   return concat()->outputs(both)[0].shape.tail();
+                   const TensorSpec both[] = {{DType::fp32, as_image(x).prepend(1)}, {DType::fp32, as_image(inputs[1]).prepend(1)}};
+                   require(x.rank() == inputs[1].rank(), "concat: ", x, " and ", inputs[1], " differ in rank");
+                   const Shape y = concat()->outputs(both)[0].shape.tail();
+                   return x.rank() == 2 ? as_sequence(y) : y;
                  },
-                 [&](const layers::Rnn& l) { return output_of_rnn(l, x); }, [&](const auto&) { return x; }},
+                 [&](const layers::Rnn& l) { return output_of_rnn(l, x); },
+                 [&](const layers::Conv1d& l) {
+                   require(x.rank() == 2, "conv1d: input must be a sequence [T, C], got ", x);
+                   const Shape image[] = {as_image(x)};
+                   return as_sequence(output_of(as_conv2d(l), image));
+                 },
+                 [&](const layers::MaxPool1d& l) {
+                   require(x.rank() == 2, "max_pool1d: input must be a sequence [T, C], got ", x);
+                   return as_sequence(through(*max_pool2d(as_max_pool2d(l).options), as_image(x)));
+                 },
+                 [&](const auto&) { return x; }},
       layer);
 }
 
@@ -107,6 +145,8 @@ std::vector<Parameter> parameters_of(const Layer& layer, const Shape& input, con
   } else if (std::holds_alternative<layers::BatchNorm>(layer)) {
     vector_parameter(".weight", input[-1], Start::ones);
     vector_parameter(".bias", input[-1], Start::zeros);
+  } else if (const auto* row = std::get_if<layers::Conv1d>(&layer)) {
+    return parameters_of(as_conv2d(*row), as_image(input), name);
   } else if (const auto* rnn = std::get_if<layers::Rnn>(&layer)) {
     return parameters_of_rnn(*rnn, input, name);
   }

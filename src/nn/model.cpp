@@ -7,7 +7,7 @@
 namespace epitaxy {
 
 Model::Model(Shape input, std::string name) : name_(std::move(name)), input_(input) {
-  require(input.rank() >= 1 && input.count() >= 1, "a model's input must be [F] or [H, W, C], got ", input);
+  require(input.rank() >= 1 && input.count() >= 1, "a model's input must be [F], [T, F] or [H, W, C], got ", input);
 }
 
 Model::Id Model::add(Layer layer, Id from, std::string name) { return add(std::move(layer), std::vector<Id>{from}, std::move(name)); }
@@ -24,12 +24,23 @@ Model::Id Model::add(Layer layer, std::vector<Id> from, std::string name) {
   require(std::none_of(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.name == name; }), "two layers are named '", name,
           "'");
   try {
+    require(!lengths_ || inputs[0].rank() != 2 || respects_lengths(layer),
+            "it takes the padding of shorter sequences for data; of layers over whole",
+            " sequences, rnn, lstm, gru and global_average_pool know lengths");
     const Shape output = output_of(layer, inputs);
     entries_.push_back({std::move(name), std::move(layer), std::move(from), output});
   } catch (const Error& error) {
     reject("layer '", name, "' on ", inputs[0], ": ", error.what());
   }
   return static_cast<Id>(entries_.size());
+}
+
+Model Model::with_lengths() const {
+  require(input_.rank() == 2, "only sequences [T, F] have lengths; ", name_, " takes ", input_);
+  Model result(input_, name_);
+  result.lengths_ = true;
+  for (const Entry& entry : entries_) result.add(entry.layer, entry.inputs, entry.name);
+  return result;
 }
 
 Model::Id Model::chain(Id from, std::vector<Layer> layers) {

@@ -14,7 +14,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::array<const char*, 5> kInitializers{"he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "orthogonal"};
 constexpr std::array<const char*, 4> kRnnModes{"rnn_tanh", "rnn_relu", "lstm", "gru"};
-constexpr std::array<const char*, 3> kSequencePools{"none", "last", "mean"};
 constexpr std::array<const char*, 2> kPaddingModes{"zeros", "periodic"};
 
 Json text_of(Initializer initializer) { return kInitializers[static_cast<std::size_t>(initializer)]; }
@@ -70,8 +69,16 @@ Json to_json(const layers::Rnn& l) {
           {"projection", l.projection},
           {"bias", l.bias},
           {"dropout", l.dropout},
-          {"pool", kSequencePools[static_cast<std::size_t>(l.pool)]}};
+          {"pool", std::string(name(l.pool))}};
 }
+Json to_json(const layers::Conv1d& l) {
+  return {{"channels", l.channels}, {"kernel", l.kernel},
+          {"stride", l.stride},     {"dilation", l.dilation},
+          {"padding", l.padding},   {"padding_mode", kPaddingModes[static_cast<std::size_t>(l.padding_mode)]},
+          {"groups", l.groups},     {"activation", std::string(name(l.activation))},
+          {"bias", l.bias},         {"initializer", text_of(l.initializer)}};
+}
+Json to_json(const layers::MaxPool1d& l) { return {{"kernel", l.kernel}, {"stride", l.stride}, {"padding", l.padding}}; }
 
 /// A size that no product of a few overflows by accident: 0..2^31-1.
 std::int64_t size_at(const Json& json) {
@@ -134,14 +141,29 @@ Layer layer_of(const std::string& kind, const Json& json) {
                        .projection = size_at(json.at("projection")),
                        .bias = json.at("bias").get<bool>(),
                        .dropout = json.at("dropout").get<float>(),
-                       .pool = choice<layers::SequencePool>(json.at("pool"), kSequencePools)};
+                       .pool = parse_sequence_pool(json.at("pool").get<std::string>())};
+  if (kind == "conv1d")
+    return layers::Conv1d{.channels = size_at(json.at("channels")),
+                          .kernel = size_at(json.at("kernel")),
+                          .stride = size_at(json.at("stride")),
+                          .dilation = size_at(json.at("dilation")),
+                          .padding = sizes_at<2>(json.at("padding")),
+                          .padding_mode = choice<PaddingMode>(json.at("padding_mode"), kPaddingModes),
+                          .groups = size_at(json.at("groups")),
+                          .activation = parse_activation(json.at("activation").get<std::string>()),
+                          .bias = json.at("bias").get<bool>(),
+                          .initializer = choice<Initializer>(json.at("initializer"), kInitializers)};
+  if (kind == "max_pool1d")
+    return layers::MaxPool1d{size_at(json.at("kernel")), size_at(json.at("stride")), sizes_at<2>(json.at("padding"))};
   reject("unknown layer kind '", kind, "'");
 }
 
 }  // namespace
 
 std::string Model::to_json() const {
-  Json json{{"name", name_}, {"input", std::vector<std::int64_t>(input_.dims().begin(), input_.dims().end())}, {"layers", Json::array()}};
+  Json json{{"name", name_}, {"input", std::vector<std::int64_t>(input_.dims().begin(), input_.dims().end())}};
+  if (lengths_) json["lengths"] = true;
+  json["layers"] = Json::array();
   for (const auto& entry : entries_) {
     Json layer{{"name", entry.name}, {"kind", kind_of(entry.layer)}, {"inputs", entry.inputs}};
     layer.update(std::visit([](const auto& l) { return epitaxy::to_json(l); }, entry.layer));
@@ -165,7 +187,7 @@ Model Model::from_json(const std::string& text) {
       model.add(layer_of(layer.at("kind").get<std::string>(), layer), layer.at("inputs").get<std::vector<Id>>(), name);
     }
     require(!model.entries().empty(), "it has no layers");
-    return model;
+    return json.value("lengths", false) ? model.with_lengths() : model;
   } catch (const nlohmann::json::exception& error) {
     reject(where, ": ", error.what());
   } catch (const Error& error) {

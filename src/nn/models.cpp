@@ -42,10 +42,13 @@ Model crystalnet(Shape input, std::int64_t outputs) {
 }
 
 std::span<const std::string_view> model_names() {
-  static constexpr std::array<std::string_view, 8> kNames{"mlp",      "crystalnet", "resnet18", "resnet34",
-                                                          "resnet50", "vgg",        "ebsdnet",  "unet"};
+  static constexpr std::array<std::string_view, 12> kNames{"mlp",     "crystalnet", "resnet18", "resnet34", "resnet50", "vgg",
+                                                           "ebsdnet", "unet",       "lstm",     "gru",      "rnn",      "xrdnet"};
   return kNames;
 }
+
+bool is_recurrent(std::string_view model) { return model == "lstm" || model == "gru" || model == "rnn"; }
+bool takes_sequences(std::string_view model) { return is_recurrent(model) || model == "xrdnet"; }
 
 std::string model_list() {
   std::string list;
@@ -61,7 +64,8 @@ Model make_model(const std::string& name, Shape input, std::int64_t outputs, con
   if (name == "resnet50") return resnet50(input, outputs);
   if (name == "vgg") return vgg(input, outputs, options.hidden);
   if (name == "ebsdnet") return ebsdnet(input, outputs);
-  RecurrentOptions sequence;
+  if (name == "xrdnet") return xrdnet(input, outputs, options.dropout);
+  RecurrentOptions sequence{.bidirectional = options.bidirectional, .dropout = options.dropout, .pool = options.pool};
   if (!options.hidden.empty()) sequence.hidden = options.hidden;
   if (name == "rnn") return recurrent(RnnMode::rnn_tanh, input, outputs, sequence);
   if (name == "lstm") return recurrent(RnnMode::lstm, input, outputs, sequence);

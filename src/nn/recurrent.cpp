@@ -29,6 +29,13 @@ std::vector<Parameter> parameters_of_rnn(const layers::Rnn& layer, const Shape& 
   std::vector<Parameter> result;
   for (auto& p : rnn_parameters(rnn_options(layer, layer.layers), input[1]))
     result.push_back({name + "." + p.name, p.shape, Parameter::Start::drawn, Initializer::he_uniform, fan_in, fan_in});
+  if (layer.pool == layers::SequencePool::attention) {
+    using Start = Parameter::Start;
+    const std::int64_t units = layer.hidden, width = (layer.bidirectional ? 2 : 1) * (layer.projection ? layer.projection : layer.hidden);
+    result.push_back({name + ".attention.weight", {units, width}, Start::drawn, Initializer::glorot_uniform, width, units});
+    result.push_back({name + ".attention.bias", {units}, Start::zeros, Initializer::glorot_uniform, 0, 0});
+    result.push_back({name + ".attention.score", {1, units}, Start::drawn, Initializer::glorot_uniform, units, 1});
+  }
   return result;
 }
 
@@ -36,7 +43,7 @@ Model recurrent(RnnMode mode, Shape input, std::int64_t outputs, const Recurrent
   const std::string name = mode == RnnMode::lstm ? "lstm" : mode == RnnMode::gru ? "gru" : "rnn";
   require(input.rank() == 2, name, ": takes sequences [T, F], not ", input);
   require(!options.hidden.empty(), name, ": needs a hidden layer");
-  require(options.pool != layers::SequencePool::none, name, ": pools its sequence by last or mean");
+  require(options.pool != layers::SequencePool::none, name, ": pools its sequence by last, mean or attention");
   Model model(input, name);
   Model::Id x = model.input();
   layers::Rnn layer{.mode = mode, .hidden = options.hidden[0], .bidirectional = options.bidirectional, .dropout = options.dropout};

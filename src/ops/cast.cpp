@@ -38,10 +38,10 @@ class Reshape final : public Operation {
   std::string details() const override { return text("to ", item_); }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
     require_inputs("reshape", inputs.size(), 1, 1);
-    const Shape& shape = inputs[0].shape;
-    require(shape.rank() >= 1 && shape.tail().count() == item_.count(), "reshape: an item of x ", inputs[0], " must have the ",
-            item_.count(), " elements of ", item_);
-    return {{inputs[0].dtype, item_.prepend(shape[0])}};
+    const std::int64_t count = inputs[0].shape.count(), item = item_.count();
+    require(inputs[0].shape.rank() >= 1 && item > 0 && count % item == 0, "reshape: x ", inputs[0], " does not divide into items of ",
+            item_);
+    return {{inputs[0].dtype, item_.prepend(count / item)}};
   }
   bool is_view() const override { return true; }
   /// A plan gives the output the input's memory, and nothing is left to do; elsewhere the values are copied.

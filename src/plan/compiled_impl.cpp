@@ -50,6 +50,25 @@ void CompiledModel::Impl::check_batch(const Tensor& given, const TensorSpec& wan
   require(given.spec() == wanted, model.name(), ": ", what, " are ", given.spec(), ", expected ", wanted);
 }
 
+std::vector<Feed::Item> CompiledModel::Impl::inputs_of(const Compiled& compiled, const Tensor& inputs, const Tensor& lengths) {
+  check_batch(inputs, compiled.plan->graph().spec(compiled.input), "inputs");
+  std::vector<Feed::Item> items{{compiled.plan->tensor(compiled.input).data(), inputs.data(), inputs.bytes()}};
+  if (compiled.lengths == kNoValue) {
+    require(!lengths, model.name(), ": takes sequences of ", inputs.dim(1),
+            " steps and got shorter ones; make it with_lengths(), or train ", "it on data that hold shorter ones too");
+    return items;
+  }
+  const Tensor& to = compiled.plan->tensor(compiled.lengths);
+  whole.assign(static_cast<std::size_t>(inputs.dim(0)), static_cast<std::int32_t>(inputs.dim(1)));
+  if (lengths) {
+    check_batch(lengths, to.spec(), "lengths");
+    for (const std::int32_t length : lengths.span<std::int32_t>())
+      require(length >= 1 && length <= inputs.dim(1), model.name(), ": lengths lie in [1, ", inputs.dim(1), "], got ", length);
+  }
+  items.push_back({to.data(), lengths ? lengths.data() : whole.data(), to.bytes()});
+  return items;
+}
+
 void CompiledModel::Impl::write(const Tensor& to, const void* from) {
   context.backend->copy(to.data(), from, to.bytes(), context.stream);
   context.backend->synchronize(context.stream);
@@ -116,6 +135,7 @@ Compiled CompiledModel::Impl::make(std::int64_t batch, bool training) {
   Compiled compiled;
   compiled.input = step.input();
   compiled.output = step.output();
+  compiled.lengths = step.values.built.lengths;
   compiled.target = step.target();
   compiled.samples = step.values.built.samples;
   compiled.fixed = fixed_tensors(step);

@@ -16,22 +16,22 @@ void CompiledModel::reserve(std::span<const std::int64_t> training, std::span<co
   impl_->reserve(training, evaluation);
 }
 
-void CompiledModel::train_step(const Tensor& inputs, const Tensor& targets, float learning_rate, const Draw& draw) {
+void CompiledModel::train_step(const Tensor& inputs, const Tensor& targets, float learning_rate, const Draw& draw, const Tensor& lengths) {
   Compiled& compiled = impl_->plan_of(inputs.dim(0), true);
   const Plan& plan = *compiled.plan;
-  impl_->check_batch(inputs, plan.graph().spec(compiled.input), "inputs");
+  std::vector<Feed::Item> items = impl_->inputs_of(compiled, inputs, lengths);
   impl_->check_batch(targets, plan.graph().spec(compiled.target), "targets");
   if (impl_->steps - impl_->metrics_read == kRingRows) impl_->drain_metrics();
   const std::size_t samples = compiled.samples == kNoValue ? 0 : static_cast<std::size_t>(inputs.dim(0));
   require(draw.samples.size() == samples, impl_->model.name(), ": ", draw.samples.size(), " sample numbers, expected ", samples,
           samples > 0 ? " to augment by" : "; compile with augmentation to draw by them");
-  const Feed::Item items[] = {
-      {plan.tensor(compiled.input).data(), inputs.data(), inputs.bytes()},
-      {plan.tensor(compiled.target).data(), targets.data(), targets.bytes()},
-      {impl_->persistent.learning_rate.data(), &learning_rate, sizeof learning_rate},
-      {impl_->persistent.epoch.data(), &draw.epoch, sizeof draw.epoch},
-      {samples > 0 ? plan.tensor(compiled.samples).data() : nullptr, draw.samples.data(), draw.samples.size_bytes()}};
-  impl_->feed.send(std::span(items).first(samples > 0 ? 5 : 3));
+  items.push_back({plan.tensor(compiled.target).data(), targets.data(), targets.bytes()});
+  items.push_back({impl_->persistent.learning_rate.data(), &learning_rate, sizeof learning_rate});
+  if (samples > 0) {
+    items.push_back({impl_->persistent.epoch.data(), &draw.epoch, sizeof draw.epoch});
+    items.push_back({plan.tensor(compiled.samples).data(), draw.samples.data(), draw.samples.size_bytes()});
+  }
+  impl_->feed.send(items);
   compiled.execution->run();
   ++impl_->steps;
 }
@@ -41,12 +41,10 @@ std::vector<StepMetrics> CompiledModel::take_metrics() {
   return std::exchange(impl_->metrics, {});
 }
 
-Tensor CompiledModel::predict(const Tensor& inputs) {
+Tensor CompiledModel::predict(const Tensor& inputs, const Tensor& lengths) {
   Compiled& compiled = impl_->plan_of(inputs.dim(0), false);
   const Plan& plan = *compiled.plan;
-  impl_->check_batch(inputs, plan.graph().spec(compiled.input), "inputs");
-  const Feed::Item items[] = {{plan.tensor(compiled.input).data(), inputs.data(), inputs.bytes()}};
-  impl_->feed.send(items);
+  impl_->feed.send(impl_->inputs_of(compiled, inputs, lengths));
   compiled.execution->run();
   const Tensor raw = copy_to(cpu_backend(), plan.tensor(compiled.output), *impl_->context.backend);
   if (raw.dtype() == DType::fp32) return raw;

@@ -1,8 +1,6 @@
 #include "plan/execution.h"
 
-#include <algorithm>
 #include <cstring>
-#include <optional>
 
 #if EPITAXY_HAS_CUDA
 #include "gpu/graph.h"
@@ -13,7 +11,8 @@ namespace epitaxy {
 #if EPITAXY_HAS_CUDA
 
 struct Execution::Captured {
-  std::optional<CapturedGraph> graph;
+  std::vector<Segment> segments;
+  std::vector<std::unique_ptr<CapturedGraph>> graphs;  // of the segments so far that are captured; null of the others
 };
 
 /// Two of each: while the graph reads staging 0, the copy stream fills staging 1 from pinned memory 1.
@@ -41,28 +40,40 @@ struct Feed::Slots {};
 
 namespace {
 constexpr std::size_t padded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
-bool is_capturable(const Graph& graph) {
-  return std::all_of(graph.nodes().begin(), graph.nodes().end(), [](const Node& node) { return node.operation->capturable(); });
-}
 bool is_cuda(const Context& context) { return context.device().kind == DeviceKind::cuda; }
 }  // namespace
 
-Execution::Execution(const Plan& plan, const Context& context) : plan_(plan), context_(context), capturable_(is_capturable(plan.graph())) {}
+std::vector<Segment> segments_of(const Graph& graph) {
+  std::vector<Segment> result;
+  for (std::size_t n = 0; n < graph.nodes().size(); ++n) {
+    const bool captured = graph.nodes()[n].operation->capturable();
+    if (!result.empty() && result.back().captured == captured)
+      result.back().last = n + 1;
+    else
+      result.push_back({n, n + 1, captured});
+  }
+  return result;
+}
+
+Execution::Execution(const Plan& plan, const Context& context) : plan_(plan), context_(context) {}
 Execution::~Execution() = default;
 
 void Execution::run() {
 #if EPITAXY_HAS_CUDA
-  if (is_cuda(context_) && runs_ > 0 && capturable_) {
-    if (!captured_) {
-      captured_ = std::make_unique<Captured>();
-      captured_->graph.emplace(context_.stream, [&] { plan_.run(); });
+  if (captured_) {
+    auto& [segments, graphs] = *captured_;
+    for (std::size_t s = 0; s < segments.size(); ++s) {
+      const auto run = [&] { plan_.run(segments[s].first, segments[s].last); };
+      if (s == graphs.size()) graphs.push_back(segments[s].captured ? std::make_unique<CapturedGraph>(context_.stream, run) : nullptr);
+      graphs[s] ? graphs[s]->launch(context_.stream) : run();
     }
-    captured_->graph->launch(context_.stream);
     return;
   }
 #endif
-  plan_.run();
-  ++runs_;
+  plan_.run(0, plan_.nodes().size());
+#if EPITAXY_HAS_CUDA
+  if (is_cuda(context_)) captured_ = std::make_unique<Captured>(Captured{segments_of(plan_.graph()), {}});
+#endif
 }
 
 std::size_t slot_bytes(const Graph& graph) {

@@ -1,4 +1,4 @@
-// How a bound plan runs and how batches reach it: at once on the CPU; on a GPU as one CUDA graph, fed through pinned slots.
+// How a bound plan runs and how batches reach it: at once on the CPU; on a GPU as CUDA graphs, fed through pinned slots.
 #pragma once
 
 #include <memory>
@@ -7,8 +7,17 @@
 
 namespace epitaxy {
 
-/// Runs a plan. On CUDA the first run is eager (it warms libraries up), the second is captured as a graph, later ones replay it; a plan
-/// with an operation that no graph can hold (Operation::capturable) always runs eagerly.
+/// Nodes [first, last) of a plan that are captured as one CUDA graph, or that no graph can hold (Operation::capturable).
+struct Segment {
+  std::size_t first, last;
+  bool captured;
+  bool operator==(const Segment&) const = default;
+};
+/// A graph's nodes in order, as few segments as there can be.
+std::vector<Segment> segments_of(const Graph& graph);
+
+/// Runs a plan. On CUDA the first run is eager (it warms libraries up), the second captures the segments that graphs can hold, later ones
+/// replay them; the others always run eagerly in between.
 class Execution {
  public:
   Execution(const Plan& plan, const Context& context);
@@ -20,8 +29,6 @@ class Execution {
   const Plan& plan_;
   const Context& context_;
   std::unique_ptr<Captured> captured_;
-  [[maybe_unused]] bool capturable_;
-  int runs_ = 0;
 };
 
 /// Bytes of a slot that holds everything a step is fed with.

@@ -48,8 +48,8 @@ void Plan::run(const PlannedNode& node) const {
     node.node->operation->run({node.inputs, node.outputs, node.workspace, node.prepared.get(), context_});
 }
 
-void Plan::run() const {
-  for (const auto& node : nodes_) run(node);
+void Plan::run(std::size_t first, std::size_t last) const {
+  for (std::size_t n = first; n < last; ++n) run(nodes_[n]);
 }
 
 }  // namespace epitaxy

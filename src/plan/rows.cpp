@@ -13,6 +13,7 @@ std::vector<PlanRow> plan_rows(const Model& model, const CompileOptions& options
     PlanRow row{entry.name, kind_of(entry.layer), {}, entry.output.prepend(batch)};
     for (const auto& p : parameters_of(entry.layer, model.shape(entry.inputs[0]), entry.name)) row.parameters += p.shape.count();
     if (const auto* conv = std::get_if<layers::Conv2d>(&entry.layer)) row.details = text(conv->kernel[0], "x", conv->kernel[1]);
+    if (const auto* conv = std::get_if<layers::Conv1d>(&entry.layer)) row.details = text("1x", conv->kernel);
     row_of[entry.name] = rows.size();
     rows.push_back(std::move(row));
   }

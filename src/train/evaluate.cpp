@@ -83,13 +83,13 @@ void score_values(Evaluation& result, const Tensor& outputs, const Dataset& data
 
 }  // namespace
 
-Tensor predict_all(CompiledModel& model, const Tensor& inputs, std::int64_t batch) {
+Tensor predict_all(CompiledModel& model, const Dataset& data, std::int64_t batch) {
   require(batch >= 1, "predict: a batch of ", batch);
-  const std::int64_t items = inputs.dim(0), width = model.model().output_shape().count();
+  const std::int64_t items = data.size(), width = model.model().output_shape().count();
   const Tensor outputs = allocate_host({DType::fp32, {items, width}}, "predictions");
   for (std::int64_t first = 0; first < items; first += batch) {
     const std::int64_t count = std::min(batch, items - first);
-    const Tensor one = model.predict(inputs.slice(first, count));
+    const Tensor one = model.predict(data.inputs.slice(first, count), data.lengths ? data.lengths.slice(first, count) : Tensor());
     std::memcpy(outputs.slice(first, count).data(), one.data(), one.bytes());
   }
   return outputs;
@@ -121,7 +121,7 @@ Evaluation score(const Tensor& outputs, const Dataset& data, const CompileOption
 Evaluation evaluate(CompiledModel& model, const Dataset& data, const Normalisation& normalisation, std::int64_t batch,
                     const EvaluateOptions& options) {
   require(data.size() > 0, "evaluate: '", data.source, "' has no items");
-  return score(predict_all(model, data.inputs, batch), data, model.options(), normalisation, options);
+  return score(predict_all(model, data, batch), data, model.options(), normalisation, options);
 }
 
 std::string to_json(const Evaluation& e, const std::vector<std::string>& target_names) {

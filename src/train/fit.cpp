@@ -131,7 +131,7 @@ History fit(CompiledModel& model, const Dataset& train, const Dataset& validatio
     while (const auto batch = loader.next()) {
       rate = learning_rate_at(options.schedule, model.options().optimizer.learning_rate, step, all_steps);
       const Draw draw{epoch - 1, on_device ? batch->items : std::span<const std::int64_t>()};
-      model.train_step(batch->inputs, batch->targets, rate, draw);
+      model.train_step(batch->inputs, batch->targets, rate, draw, batch->lengths);
       means.queued(batch->inputs.dim(0));
       items_done += batch->inputs.dim(0);
       ++step, ++in_epoch;

@@ -19,13 +19,12 @@ int epochs_for(double steps, std::int64_t items, std::int64_t batch, int low, in
   return static_cast<int>(std::clamp(std::round(steps / per_epoch), static_cast<double>(low), static_cast<double>(high)));
 }
 
-bool is_recurrent(const std::string& model) { return model == "rnn" || model == "lstm" || model == "gru"; }
-
 }  // namespace
 
 TrainConfig resolve(TrainConfig config, const Dataset& train) {
-  const bool images = train.inputs.shape().rank() == 4, classes = train.task == Task::classification;
-  if (config.model.empty()) config.model = images ? "crystalnet" : "mlp";
+  const int rank = train.inputs.shape().rank();
+  const bool classes = train.task == Task::classification;
+  if (config.model.empty()) config.model = rank == 4 ? "crystalnet" : rank == 3 ? "lstm" : "mlp";
   const bool mlp = config.model == "mlp";
   if (mlp && config.hidden.empty()) config.hidden = {128, 128};
   fill(config.normalise, NormaliseKind::standardise);
@@ -59,12 +58,26 @@ TrainConfig resolve(TrainConfig config, const Dataset& train) {
   return config;
 }
 
+ModelOptions model_options(const TrainConfig& config) {
+  ModelOptions options;
+  options.hidden = config.hidden;
+  options.pool = config.pool.value_or(options.pool);
+  options.bidirectional = config.bidirectional.value_or(options.bidirectional);
+  options.dropout = config.dropout.value_or(options.dropout);
+  return options;
+}
+
 std::vector<std::string> settings_without_effect(const TrainConfig& config, const Dataset& train) {
   std::vector<std::string> lines;
   const auto say = [&](bool set, const char* key, std::string_view of) {
     if (set) lines.push_back(text("note: ", key, " has no effect on ", of));
   };
   say(!config.hidden.empty() && config.model != "mlp" && config.model != "vgg" && !is_recurrent(config.model), "hidden", config.model);
+  if (!is_recurrent(config.model)) {
+    say(config.pool.has_value(), "pool", config.model);
+    say(config.bidirectional.has_value(), "bidirectional", config.model);
+    say(config.dropout.has_value() && config.model != "xrdnet", "dropout", config.model);
+  }
   say(*config.optimizer != OptimizerKind::sgd && (config.momentum || config.nesterov), "momentum", name(*config.optimizer));
   say(*config.schedule != Schedule::cosine && config.warmup.has_value(), "warmup", text("schedule ", name(*config.schedule)));
   if (train.task == Task::classification)

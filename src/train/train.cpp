@@ -29,10 +29,10 @@ std::int64_t outputs_of(const Dataset& train) {
 
 Model model_of(const TrainConfig& config, const Dataset& train) {
   const Shape input = train.inputs.shape().tail();
-  Model model = make_model(config.model, input, outputs_of(train), {config.hidden});
+  Model model = make_model(config.model, input, outputs_of(train), model_options(config));
   require(model.output_shape().rank() == 1, "--model ", config.model, " gives a class for every pixel, and '", train.source,
           "' has one target an image; choose another model: ", config.model, " trains from C++");
-  return model;
+  return train.lengths ? model.with_lengths() : model;
 }
 
 ModelCard card_of(const TrainConfig& config, const Dataset& train) {

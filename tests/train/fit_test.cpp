@@ -182,7 +182,7 @@ TEST(Fit, RegressionMetricsAreInTheUsersUnits) {
   EXPECT_GE(kept.mae_interval.high, kept.mae);
   EXPECT_LE(kept.mae, kept.rmse);
   // The same by hand.
-  const Tensor values = readable_outputs(predict_all(model, validation.inputs, 33), compiled.loss, normalisation);
+  const Tensor values = readable_outputs(predict_all(model, validation, 33), compiled.loss, normalisation);
   double sum = 0;
   for (std::int64_t i = 0; i < 100; ++i) sum += std::fabs(values.as<float>()[i] - validation.targets.as<float>()[i]);
   EXPECT_NEAR(kept.mae, sum / 100, 1e-4);

@@ -39,7 +39,7 @@ class Model {
     Shape output;  // of one item
   };
 
-  /// `input`: shape of one item, [H, W, C] for images, [F] for tables.
+  /// `input`: shape of one item, [H, W, C] for images, [T, F] for sequences, [F] for tables.
   explicit Model(Shape input, std::string name = "model");
   Id input() const { return 0; }
   /// Appends a layer, checks shapes, answers its output. The last layer added is the model's output. An empty name becomes
@@ -50,6 +50,10 @@ class Model {
   Id chain(Id from, std::vector<Layer> layers);
 
   const std::string& name() const { return name_; }
+  /// The same model over sequences of their own lengths, from 1 to T, which come with every batch. Rejects layers that would take the
+  /// padding beyond them for data.
+  Model with_lengths() const;
+  bool lengths() const { return lengths_; }
   const Shape& input_shape() const { return input_; }
   const Shape& output_shape() const;
   /// Shape of one item of a layer's output.
@@ -66,6 +70,7 @@ class Model {
  private:
   std::string name_;
   Shape input_;
+  bool lengths_ = false;
   std::vector<Entry> entries_;
 };
 
@@ -86,6 +91,7 @@ struct BuildOptions {
 struct BuiltModel {
   Graph graph;
   ValueId input = kNoValue, mean = kNoValue, scale = kNoValue, output = kNoValue, step = kNoValue;
+  ValueId lengths = kNoValue;                                             // int32 [batch], of a model with lengths
   ValueId augment_seed = kNoValue, epoch = kNoValue, samples = kNoValue;  // int64 [1], [1], [batch]: what augmentation draws from
   std::vector<ValueId> parameters, states;                                // in the order of Model::parameters() and states()
   std::vector<int> node_entry;                                            // for each node, the index of its layer in entries(), or -1
@@ -115,9 +121,11 @@ struct RecurrentOptions {
   std::vector<std::int64_t> hidden{64};  // of each layer
   bool bidirectional = false;
   float dropout = 0;
-  layers::SequencePool pool = layers::SequencePool::last;  // last or mean
+  layers::SequencePool pool = layers::SequencePool::last;  // last, mean or attention
 };
 Model recurrent(RnnMode mode, Shape input, std::int64_t outputs, const RecurrentOptions& options = {});
+/// A 1-D CNN for powder diffraction patterns and other spectra [T, C], after Oviedo et al. 2019. Spectra from 16 steps.
+Model xrdnet(Shape input, std::int64_t outputs, float dropout = 0);
 /// U-Net (Ronneberger et al. 2015) with padding and batch normalisation: [H, W, C] -> [H, W, outputs], a class or value for every pixel.
 /// The image is halved up to four times, as long as both sides are even and stay at 4 pixels or more; channels are `width`, doubled at each
 /// halving. Images from 8 x 8, sides even.
@@ -127,8 +135,13 @@ Model unet(Shape input, std::int64_t outputs, std::int64_t width = 64);
 struct ModelOptions {
   std::vector<std::int64_t> hidden;  // mlp, vgg: units of the hidden dense layers; rnn, lstm, gru: of the layers; empty: the model's own
   std::int64_t width = 64;           // unet: channels of the first level
+  layers::SequencePool pool = layers::SequencePool::last;  // rnn, lstm, gru
+  bool bidirectional = false;                              // rnn, lstm, gru
+  float dropout = 0;                                       // rnn, lstm, gru: between the layers; xrdnet: before the last
 };
-std::span<const std::string_view> model_names();  // of images and tables; rnn, lstm and gru take sequences
+std::span<const std::string_view> model_names();  // of images and tables, then those of sequences
+bool is_recurrent(std::string_view model);        // rnn, lstm or gru
+bool takes_sequences(std::string_view model);     // [T, F]: the recurrent ones and xrdnet
 std::string model_list();                         // the names in one line
 /// One of the above by name; rejects an unknown name, listing the known ones.
 Model make_model(const std::string& name, Shape input, std::int64_t outputs, const ModelOptions& options = {});

@@ -8,7 +8,7 @@ namespace epitaxy {
 /// x floating -> the same values rounded to `to`. Gradient: cast back.
 OperationPtr cast(DType to);
 
-/// x [N, ...] -> [N, item dims...]: a view, free. `item` has as many elements as one item of x. Gradient: reshape back.
+/// x -> [M, item dims...]: a view, free. x has M times the elements of `item`. Gradient: reshape back.
 OperationPtr reshape(Shape item);
 
 }  // namespace epitaxy

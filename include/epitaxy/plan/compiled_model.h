@@ -88,12 +88,13 @@ class CompiledModel {
 
   /// Makes the plans for these batch sizes now, so that no later step allocates. Fails, naming what is short, when memory is too little.
   void reserve(std::span<const std::int64_t> training, std::span<const std::int64_t> evaluation);
-  /// One optimisation step on host tensors (inputs [N, ...] of input_dtype, targets). Returns once the work is queued.
-  void train_step(const Tensor& inputs, const Tensor& targets, float learning_rate, const Draw& draw = {});
+  /// One optimisation step on host tensors (inputs [N, ...] of input_dtype, targets). Returns once the work is queued. `lengths`, int32
+  /// [N] in 1..T, are for a model with lengths: empty where all sequences are T long.
+  void train_step(const Tensor& inputs, const Tensor& targets, float learning_rate, const Draw& draw = {}, const Tensor& lengths = {});
   /// Metrics of the steps since the last call, oldest first.
   std::vector<StepMetrics> take_metrics();
   /// Predictions for host inputs: fp32 [N, outputs] or [N, H, W, C] on the CPU (logits; no softmax).
-  Tensor predict(const Tensor& inputs);
+  Tensor predict(const Tensor& inputs, const Tensor& lengths = {});
   /// Steps taken so far.
   std::int64_t step() const;
 

@@ -40,9 +40,9 @@ class Plan {
   /// The memory of a value; valid once bound.
   const Tensor& tensor(ValueId id) const { return tensors_[static_cast<std::size_t>(id)]; }
   const std::vector<PlannedNode>& nodes() const { return nodes_; }
-  /// Runs one node, or all of them in order.
+  /// Runs one node, or nodes [first, last) in order.
   void run(const PlannedNode& node) const;
-  void run() const;
+  void run(std::size_t first, std::size_t last) const;
 
  private:
   Graph graph_;

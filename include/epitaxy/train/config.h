@@ -26,8 +26,11 @@ struct TrainConfig {
   Augmentation augmentation;
   bool targets_invariant = false;  // a regression whose values do not change under the augmentation
 
-  std::string model;                 // one of model_names(); empty: crystalnet for images, mlp for tables
-  std::vector<std::int64_t> hidden;  // mlp, vgg: units of the hidden layers; empty: 128, 128 for mlp
+  std::string model;                 // one of model_names(); empty: crystalnet for images, lstm for sequences, mlp for tables
+  std::vector<std::int64_t> hidden;  // mlp, vgg, rnn, lstm, gru: units of the hidden layers; empty: 128, 128 for mlp
+  std::optional<layers::SequencePool> pool;
+  std::optional<bool> bidirectional;
+  std::optional<float> dropout;
   std::optional<LossKind> loss;
   std::optional<float> label_smoothing;
   std::string class_weights = "none";  // none, balanced, or one number per class, comma separated
@@ -79,6 +82,9 @@ std::string to_yaml(const TrainConfig& config);
 
 /// Fills in what was not set, from the task and the number of training items alone (docs/training.md explains the rule).
 TrainConfig resolve(TrainConfig config, const Dataset& train);
+
+/// What shapes the network.
+ModelOptions model_options(const TrainConfig& config);
 
 /// What is set but has no effect on such a run ("hidden", "momentum"): one line each. `config` is what resolve() gives.
 std::vector<std::string> settings_without_effect(const TrainConfig& config, const Dataset& train);

@@ -11,8 +11,8 @@
 
 namespace epitaxy {
 
-/// The network's outputs fp32 [N, outputs] (logits, or values in network units), in batches.
-Tensor predict_all(CompiledModel& model, const Tensor& inputs, std::int64_t batch = 64);
+/// The network's outputs fp32 [N, outputs] (logits, or values in network units) for the data's inputs, in batches.
+Tensor predict_all(CompiledModel& model, const Dataset& data, std::int64_t batch = 64);
 
 /// Outputs as a user reads them: probabilities for a classification (softmax) and for binary cross entropy (sigmoid), else values in the
 /// user's units.
