@@ -46,5 +46,7 @@ struct RunOptions {
 void add_run_options(CLI::App& command, RunOptions& options);
 /// The run's network on the chosen device; `run` receives what was read.
 std::unique_ptr<CompiledModel> open_run(const RunOptions& options, Run& run);
+/// How to open data for a run: as in training, with the columns, task and steps that its network has.
+DataOptions data_options(const Run& run);
 
 }  // namespace epitaxy::cli

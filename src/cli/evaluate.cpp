@@ -1,6 +1,7 @@
 // epitaxy evaluate
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "cli/cli.h"
@@ -16,6 +17,7 @@ struct EvaluateCommand {
   RunOptions run;
   std::string data, split = "test";
   std::uint64_t seed = 1;
+  std::optional<double> target_cap;
   bool json = false;
 };
 
@@ -87,10 +89,9 @@ void print(const Json& json, const Evaluation& e, const std::vector<std::string>
 void run(const EvaluateCommand& command) {
   Run run;
   const auto model = open_run(command.run, run);
-  DataOptions options = run.config.data;
+  DataOptions options = data_options(run);
   if (!command.data.empty()) options.data = command.data;
-  if (!run.card.feature_names.empty()) options.features = run.card.feature_names;
-  options.task = run.card.task;
+  if (command.target_cap) options.target_cap = *command.target_cap;
   Dataset data = open_part(options, command.split);
   require(data.size() > 0, "'", options.data, "' has no items in its ", command.split, " part");
   check_inputs(run.card, data);
@@ -137,6 +138,9 @@ void add_evaluate(CLI::App& app) {
       ->add_option("--split", command->split,
                    "train, validation, test, all (of data that are split here), or another part that lies on disk; default test")
       ->type_name("PART");
+  evaluate->add_option("--target-cap", command->target_cap, "another cap of the targets than in training; 0: none")
+      ->type_name("VALUE")
+      ->check(CLI::NonNegativeNumber);
   evaluate->add_option("--bootstrap-seed", command->seed, "of the intervals (2000 resamples); default 1")->type_name("N");
   evaluate->add_flag("--json", command->json, "one JSON object");
   evaluate->footer(

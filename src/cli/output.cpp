@@ -103,4 +103,12 @@ std::unique_ptr<CompiledModel> open_run(const RunOptions& options, Run& run) {
   return compile(run, device, options.precision.empty() ? run.card.precision : parse_precision(options.precision));
 }
 
+DataOptions data_options(const Run& run) {
+  DataOptions options = run.config.data;
+  options.task = run.card.task;
+  if (!run.card.feature_names.empty()) options.features = run.card.feature_names;
+  if (const Shape& input = run.card.model.input_shape(); input.rank() == 2) options.steps = input[0];
+  return options;
+}
+
 }  // namespace epitaxy::cli

@@ -14,6 +14,7 @@ using Json = nlohmann::ordered_json;
 struct PredictCommand {
   RunOptions run;
   std::vector<std::string> files;
+  std::int64_t every = 0;
   bool json = false, csv = false;
 };
 
@@ -87,9 +88,7 @@ void run(const PredictCommand& command) {
   require(!(command.json && command.csv), "--json and --csv exclude each other");
   Run run;
   const auto model = open_run(command.run, run);
-  DataOptions options = run.config.data;
-  options.features = run.card.feature_names;
-  const Dataset data = open_unlabelled(command.files, options);
+  const Dataset data = open_unlabelled(command.files, data_options(run), command.every);
   check_inputs(run.card, data);
   const Tensor outputs = predict_all(*model, data, command.run.batch);
   Predictions predictions{data.names, readable_outputs(outputs, run.card.loss, run.card.normalisation)};
@@ -105,11 +104,15 @@ void run(const PredictCommand& command) {
 
 void add_predict(CLI::App& app) {
   const auto command = std::make_shared<PredictCommand>();
-  CLI::App* predict = app.add_subcommand("predict", "Classes and probabilities, or values, of new images or rows");
+  CLI::App* predict = app.add_subcommand("predict", "Classes and probabilities, or values, of new images, rows or sequences");
   add_run_options(*predict, command->run);
-  predict->add_option("FILE", command->files, "image files, folders of images, one IDX file of images, or one CSV table")
+  predict
+      ->add_option("FILE", command->files, "image files, folders of images, one IDX file of images, one CSV table, or one NPY or NPZ file")
       ->required()
       ->type_name("");
+  predict->add_option("--every", command->every, "windows: one that ends every N steps; default: the last one of each sequence alone")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
   predict->add_flag("--json", command->json, "one JSON array");
   predict->add_flag("--csv", command->csv, "comma-separated, with a header");
   predict->footer(
