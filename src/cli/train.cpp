@@ -1,7 +1,10 @@
 // epitaxy train
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <csignal>
+#include <filesystem>
 #include <iostream>
 #include <list>
 
@@ -11,6 +14,9 @@
 namespace epitaxy::cli {
 
 namespace {
+
+// What may differ when a run goes on.
+constexpr std::array<std::string_view, 6> kResumable{"epochs", "patience", "target-loss", "device", "threads", "memory-limit"};
 
 volatile std::sig_atomic_t interrupted = 0;  // by this signal
 
@@ -37,7 +43,7 @@ struct Given {
 };
 
 struct TrainCommand {
-  std::string file;
+  std::string file, resume;
   std::list<Given> given;
 };
 
@@ -57,9 +63,17 @@ void describe_end(const TrainResult& result) {
 
 void run(const TrainCommand& command) {
   TrainConfig config;
-  if (!command.file.empty()) read_config(command.file, config);
-  for (const auto& one : command.given)
-    if (one.option->count() > 0) set(config, *one.setting, one.values, "--" + one.setting->key);
+  const bool resumes = !command.resume.empty();
+  if (resumes && !std::filesystem::is_regular_file(command.resume + "/config.yaml"))
+    reject("--resume ", command.resume, ": there is no config.yaml; name a directory that `epitaxy train` has written");
+  if (resumes || !command.file.empty()) read_config(resumes ? command.resume + "/config.yaml" : command.file, config);
+  for (const auto& one : command.given) {
+    if (one.option->count() == 0) continue;
+    const std::string& key = one.setting->key;
+    if (resumes && std::find(kResumable.begin(), kResumable.end(), key) == kResumable.end())
+      reject("--", key, " cannot change in a run that goes on; start a new one");
+    set(config, *one.setting, one.values, "--" + key);
+  }
   Progress progress(::isatty(STDOUT_FILENO) == 1);
   TrainObserver observer;
   observer.note = [](const std::string& line) { std::cout << line << std::endl; };
@@ -72,14 +86,16 @@ void run(const TrainCommand& command) {
   observer.should_stop = [] { return interrupted != 0; };
   TrainResult result;
   try {
-    result = train(config, observer);
+    result = resumes ? resume(command.resume, config, observer) : train(config, observer);
   } catch (const Error& error) {
     if (interrupted) throw Interrupted(error.what(), interrupted);
     throw;
   }
   describe_end(result);
   std::cout.clear();  // the result lies in files
-  if (result.history.stopped == "interrupted") throw Interrupted("interrupted; the best epoch so far was kept", interrupted);
+  if (result.history.stopped == "interrupted")
+    throw Interrupted("interrupted; the best epoch so far was kept, and epitaxy train --resume " + shell_word(result.run) + " goes on",
+                      interrupted);
 }
 
 }  // namespace
@@ -89,6 +105,9 @@ void add_train(CLI::App& app) {
   CLI::App* train = app.add_subcommand("train", "Train a network and write a run directory");
   train->add_option("--config", command->file, "experiment file (YAML): every flag below is a key of it; flags go first")
       ->type_name("FILE");
+  train->add_option("--resume", command->resume, "go on with this run, to the bit as if it had never stopped; more --epochs are possible")
+      ->type_name("DIR")
+      ->excludes("--config");
   for (const auto& setting : settings()) {
     Given& one = command->given.emplace_back();
     one.setting = &setting;
@@ -110,7 +129,8 @@ void add_train(CLI::App& app) {
       "  epitaxy train --data lattice:count=4000,size=64 --model crystalnet --out demo\n"
       "  epitaxy train --data images/ --flip both --rotate --class-weights balanced --epochs 40\n"
       "  epitaxy train --data steel.csv --target \"yield strength\" --features c,mn,si,cr\n"
-      "  epitaxy train --config experiment.yaml --seed 2\n\n"
+      "  epitaxy train --config experiment.yaml --seed 2\n"
+      "  epitaxy train --resume runs/1\n\n"
       "What is not given is chosen by the task and the number of training items; config.yaml in the run directory holds all of it.");
   train->callback([command] { run(*command); });
 }

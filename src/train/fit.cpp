@@ -38,18 +38,19 @@ double metric_unit(const Dataset& data, const Normalisation& normalisation) {
   return sum / static_cast<double>(normalisation.target_scale.size());
 }
 
-/// Running means over an epoch, and the sizes of the steps whose metrics are still to come.
-class EpochMeans {
+/// Sums over an epoch, and the sizes of the steps whose metrics are still to come.
+class EpochSums {
  public:
+  explicit EpochSums(FitState& state) : state_(state), steps_(state.batch) {}
   void queued(std::int64_t items) { pending_.push_back(items); }
   void collect(CompiledModel& model, int epoch) {
     const auto metrics = model.take_metrics();
     if (metrics.size() != pending_.size()) fail("training: ", metrics.size(), " metrics for ", pending_.size(), " steps");
     for (std::size_t i = 0; i < metrics.size(); ++i) {
       const auto count = static_cast<double>(pending_[i]);
-      loss_ += count * metrics[i].loss;
-      metric_ += count * metrics[i].metric;
-      items_ += count;
+      state_.loss += count * metrics[i].loss;
+      state_.metric += count * metrics[i].metric;
+      state_.items += count;
       ++steps_;
       if (!std::isfinite(metrics[i].loss))
         fail("training: the loss became ", metrics[i].loss, " in epoch ", epoch, ", step ", steps_,
@@ -57,13 +58,13 @@ class EpochMeans {
     }
     pending_.clear();
   }
-  double loss() const { return items_ > 0 ? loss_ / items_ : 0; }
-  double metric() const { return items_ > 0 ? metric_ / items_ : 0; }
+  double loss() const { return state_.items > 0 ? state_.loss / state_.items : 0; }
+  double metric() const { return state_.items > 0 ? state_.metric / state_.items : 0; }
 
  private:
+  FitState& state_;
   std::vector<std::int64_t> pending_;
-  double loss_ = 0, metric_ = 0, items_ = 0;
-  std::int64_t steps_ = 0;
+  std::int64_t steps_;
 };
 
 /// Whether `a` is a better epoch than `b`.
@@ -73,6 +74,15 @@ bool better(const Evaluation& a, const Evaluation& b, Selection selection) {
     if (gain != 0) return gain > 0;
   }
   return a.loss < b.loss || (std::isnan(b.loss) && !std::isnan(a.loss));
+}
+
+/// Why training ends after the epochs so far, or "".
+std::string ended(const History& history, const FitOptions& options) {
+  if (history.epochs.empty()) return "";
+  const EpochRecord& last = history.epochs.back();
+  if (options.target_loss > 0 && last.loss <= options.target_loss) return "target";
+  if (options.patience > 0 && last.epoch - history.best_epoch >= options.patience && last.epoch < options.epochs) return "patience";
+  return "";
 }
 
 void check(const FitOptions& options, const Dataset& train) {
@@ -115,38 +125,46 @@ History fit(CompiledModel& model, const Dataset& train, const Dataset& validatio
   Loader loader(data, loading);
 
   const std::int64_t steps_per_epoch = loader.batches_per_epoch(), all_steps = steps_per_epoch * options.epochs;
-  History history;
-  std::vector<NamedTensor> best_weights;
-  std::optional<Evaluation> best;
+  FitState state = options.start;
+  History& history = state.history;
+  require(state.batch <= steps_per_epoch, "training: cannot go on after batch ", state.batch, " of an epoch of ", steps_per_epoch);
+  const auto tell_state = [&] {
+    if (options.on_state) options.on_state(state);
+  };
   const auto start = Clock::now();
-  double training_seconds = 0;
-  std::int64_t step = 0, items_done = 0;
-  for (int epoch = 1; epoch <= options.epochs && history.stopped.empty(); ++epoch) {
+  const double seconds_before = history.seconds;
+  std::int64_t steps_done = 0;
+  history.stopped = ended(history, options);
+  for (int epoch = static_cast<int>(history.epochs.size()) + 1; epoch <= options.epochs && history.stopped.empty(); ++epoch) {
     const auto epoch_start = Clock::now();
+    const double time_before = state.time;
     auto last_report = epoch_start;
-    EpochMeans means;
-    float rate = 0;
-    std::int64_t in_epoch = 0, unreported = 0;
-    loader.start(static_cast<std::uint32_t>(epoch - 1));
+    EpochSums sums(state);
+    std::int64_t& in_epoch = state.batch;
+    std::int64_t step = (epoch - 1) * steps_per_epoch + in_epoch, unreported = 0;
+    float rate =
+        learning_rate_at(options.schedule, model.options().optimizer.learning_rate, std::max<std::int64_t>(step - 1, 0), all_steps);
+    loader.start(static_cast<std::uint32_t>(epoch - 1), in_epoch);
     while (const auto batch = loader.next()) {
       rate = learning_rate_at(options.schedule, model.options().optimizer.learning_rate, step, all_steps);
       const Draw draw{epoch - 1, on_device ? batch->items : std::span<const std::int64_t>()};
       model.train_step(batch->inputs, batch->targets, rate, draw, batch->lengths);
-      means.queued(batch->inputs.dim(0));
-      items_done += batch->inputs.dim(0);
-      ++step, ++in_epoch;
-      if (++unreported >= kStepsPerReport || in_epoch == steps_per_epoch || seconds_since(last_report) >= kSecondsPerReport) {
-        means.collect(model, epoch);
+      sums.queued(batch->inputs.dim(0));
+      ++step, ++in_epoch, ++steps_done;
+      const bool stop = options.should_stop && options.should_stop();
+      if (stop || ++unreported >= kStepsPerReport || in_epoch == steps_per_epoch || seconds_since(last_report) >= kSecondsPerReport) {
+        sums.collect(model, epoch);
         unreported = 0;
         last_report = Clock::now();
-        const double speed = static_cast<double>(items_done) / (training_seconds + seconds_since(epoch_start));
-        const double left = seconds_since(start) * static_cast<double>(all_steps - step) / static_cast<double>(step);
-        if (options.on_step) options.on_step({epoch, in_epoch, steps_per_epoch, means.loss(), means.metric() * unit, speed, left});
+        state.time = time_before + seconds_since(epoch_start);
+        history.seconds = seconds_before + seconds_since(start);
+        const double left = seconds_since(start) * static_cast<double>(all_steps - step) / static_cast<double>(steps_done);
+        if (options.on_step)
+          options.on_step({epoch, in_epoch, steps_per_epoch, sums.loss(), sums.metric() * unit, state.items / state.time, left});
+        if (stop) history.stopped = "interrupted";
+        tell_state();
       }
-      if (options.should_stop && options.should_stop()) {
-        history.stopped = "interrupted";
-        break;
-      }
+      if (stop) break;
     }
     if (!history.stopped.empty()) break;
 
@@ -154,30 +172,30 @@ History fit(CompiledModel& model, const Dataset& train, const Dataset& validatio
     record.epoch = epoch;
     record.step = step;
     record.learning_rate = rate;
-    record.loss = means.loss();
-    record.metric = means.metric() * unit;
-    record.seconds = seconds_since(epoch_start);
+    record.loss = sums.loss();
+    record.metric = sums.metric() * unit;
+    record.seconds = time_before + seconds_since(epoch_start);
     record.items_per_second = static_cast<double>(train.size()) / record.seconds;
-    training_seconds += record.seconds;
     if (validation.size() > 0) record.validation = evaluate(model, validation, normalisation, options.batch);
-    record.best = selection == Selection::last || !best || better(*record.validation, *best, selection);
+    record.best = selection == Selection::last || history.best_epoch == 0 ||
+                  better(*record.validation, *history.epochs[static_cast<std::size_t>(history.best_epoch - 1)].validation, selection);
     if (record.best) {
       history.best_epoch = epoch;
-      best = record.validation;
-      best_weights = model.weights();
+      state.best_weights = model.weights();
     }
     history.epochs.push_back(record);
+    history.seconds = seconds_before + seconds_since(start);
+    state.batch = 0;
+    state.loss = state.metric = state.items = state.time = 0;
     if (options.on_epoch) options.on_epoch(history.epochs.back());
-    if (record.best && options.on_best) options.on_best(history.epochs.back(), best_weights);
-    if (options.target_loss > 0 && record.loss <= options.target_loss)
-      history.stopped = "target";
-    else if (options.patience > 0 && epoch - history.best_epoch >= options.patience && epoch < options.epochs)
-      history.stopped = "patience";
+    if (record.best && options.on_best) options.on_best(history.epochs.back(), state.best_weights);
+    history.stopped = ended(history, options);
+    tell_state();
   }
   // Also where an interrupted epoch has moved the weights on.
-  if (!best_weights.empty() && history.best_epoch != options.epochs) model.set_weights(best_weights);
-  history.seconds = seconds_since(start);
-  return history;
+  if (!state.best_weights.empty() && history.best_epoch != options.epochs) model.set_weights(state.best_weights);
+  history.seconds = seconds_before + seconds_since(start);
+  return std::move(history);
 }
 
 }  // namespace epitaxy

@@ -20,6 +20,7 @@ static_assert(std::endian::native == std::endian::little, "safetensors data are 
 
 using Json = nlohmann::ordered_json;
 constexpr std::uint64_t kLongestHeader = 100'000'000;  // as the reference implementation
+constexpr const char* kChecksum = "fnv1a-64";          // in the metadata
 
 struct TypeName {
   DType dtype;
@@ -91,15 +92,15 @@ Json parse_header(const std::string& header) {
   return Json::parse(header, callback);
 }
 
-std::vector<Entry> entries_of(const std::string& header, std::uint64_t data_bytes, std::map<std::string, std::string>* metadata) {
+std::vector<Entry> entries_of(const std::string& header, std::uint64_t data_bytes, std::map<std::string, std::string>& metadata) {
   const Json json = parse_header(header);
   if (!json.is_object()) fail("it is not an object");
   std::vector<Entry> entries;
   for (const auto& [name, value] : json.items()) {
     if (name != "__metadata__")
       entries.push_back(entry_of(name, value));
-    else if (metadata)
-      *metadata = value.get<std::map<std::string, std::string>>();
+    else
+      metadata = value.get<std::map<std::string, std::string>>();
   }
   std::stable_sort(entries.begin(), entries.end(),
                    [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
@@ -112,11 +113,23 @@ std::vector<Entry> entries_of(const std::string& header, std::uint64_t data_byte
   return entries;
 }
 
+/// FNV-1a, 64 bits, over the data in their order (http://www.isthe.com/chongo/tech/comp/fnv).
+std::string checksum(std::span<const NamedTensor> tensors) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const auto& [name, tensor] : tensors) {
+    const auto* bytes = static_cast<const std::uint8_t*>(tensor.data());
+    for (std::size_t i = 0; i < tensor.bytes(); ++i) hash = (hash ^ bytes[i]) * 0x100000001b3u;
+  }
+  char digits[17];
+  std::snprintf(digits, sizeof(digits), "%016llx", static_cast<unsigned long long>(hash));
+  return digits;
+}
+
 }  // namespace
 
-void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors, const std::map<std::string, std::string>& metadata) {
-  Json json = Json::object();
-  if (!metadata.empty()) json["__metadata__"] = metadata;
+void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors, std::map<std::string, std::string> metadata) {
+  metadata[kChecksum] = checksum(tensors);
+  Json json{{"__metadata__", metadata}};
   std::uint64_t at = 0;
   for (const auto& [name, tensor] : tensors) {
     require(!name.empty() && name != "__metadata__" && !json.contains(name), "safetensors: the name '", name, "' is taken or reserved");
@@ -138,6 +151,7 @@ void write_safetensors(const std::string& path, std::span<const NamedTensor> ten
 }
 
 std::vector<NamedTensor> read_safetensors(const std::string& path, std::map<std::string, std::string>* metadata) {
+  std::map<std::string, std::string> found;
   const std::uint64_t size = file_size_of(path);
   std::ifstream in(path, std::ios::binary);
   if (!in) fail("cannot open '", path, "'");
@@ -150,7 +164,7 @@ std::vector<NamedTensor> read_safetensors(const std::string& path, std::map<std:
   in.read(header.data(), static_cast<std::streamsize>(length));
   std::vector<NamedTensor> tensors;
   try {
-    for (const auto& entry : entries_of(header, size - sizeof(length) - length, metadata)) {
+    for (const auto& entry : entries_of(header, size - sizeof(length) - length, found)) {
       const Tensor tensor = allocate_host(entry.spec, path);
       in.read(static_cast<char*>(tensor.data()), static_cast<std::streamsize>(tensor.bytes()));
       if (static_cast<std::size_t>(in.gcount()) != tensor.bytes()) fail("it ends within '", entry.name, "'");
@@ -161,6 +175,9 @@ std::vector<NamedTensor> read_safetensors(const std::string& path, std::map<std:
   } catch (const Error& error) {
     fail("'", path, "' is damaged: ", error.what());
   }
+  if (found.contains(kChecksum) && found[kChecksum] != checksum(tensors))
+    fail("'", path, "' is damaged: its data do not match their checksum; restore the file");
+  if (metadata) *metadata = found;
   return tensors;
 }
 

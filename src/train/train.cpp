@@ -8,6 +8,8 @@
 
 #include "cpu/threads.h"
 #include "epitaxy/data/csv.h"
+#include "train/atomic_file.h"
+#include "train/checkpoint.h"
 #include "train/memory_size.h"
 #include "train/tuning_cache.h"
 #if EPITAXY_HAS_CUDA
@@ -19,6 +21,8 @@ namespace epitaxy {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr const char* kCheckpoint = "checkpoint.safetensors";
 
 std::int64_t outputs_of(const Dataset& train) {
   if (train.task == Task::regression) return train.targets.dim(1);
@@ -146,6 +150,125 @@ std::string metrics_of(const TrainResult& result, const CompiledModel& model, st
   return json.dump(1) + "\n";
 }
 
+/// A training that is about to run: its data, what was chosen for it, and where it is told.
+struct Training {
+  Training(const TrainConfig& config, const TrainObserver& watched);
+  TrainResult run(CompiledModel& model, RunDirectory& run, FitState start);
+
+  const TrainObserver& observer;
+  Parts parts;
+  TrainResult result;
+  CompileOptions options;
+};
+
+Training::Training(const TrainConfig& config, const TrainObserver& watched) : observer(watched) {
+  if (config.data.data.empty()) reject("no data given: --data names a folder, a CSV table or lattice:...");
+  const Device device = choose_device(config.device);
+  set_threads(config.threads);
+  parts = open_training(config.data);
+  const auto note = [&](const std::string& line) {
+    if (observer.note) observer.note(line);
+  };
+  for (const auto& line : parts.notes) note(line);
+  result.config = resolve(config, parts.train);
+  result.config.device = name(device);
+  if (!result.config.tune) result.config.tune = device.kind == DeviceKind::cuda;
+  result.config.data.data = absolute(config.data.data);
+  check_augmentation(result.config.augmentation, parts.train, config.targets_invariant);
+  check_probabilities(result.config, parts.train);
+  for (const auto& line : settings_without_effect(result.config, parts.train)) note(line);
+  result.card = card_of(result.config, parts.train);
+  options = compile_options(result.config, result.card, parts.train);
+  options.tune = *result.config.tune;
+  if (options.tune) options.tuning = std::make_shared<Tuning>(read_tuning_cache(device));
+  const MemorySummary memory = require_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()));
+  if (!memory.recompute.nodes.empty())
+    note(text("memory is short: ", memory.recompute.nodes.size(), " operations run again in the backward pass, which keeps ",
+              memory_text(static_cast<double>(memory.recompute.arena_before - memory.recompute.arena)), " less"));
+}
+
+/// How often files of a run are written: once in so many seconds, and rarely enough that writing takes 2% of the time at most.
+class Interval {
+ public:
+  explicit Interval(double seconds) : seconds_(seconds) {}
+  bool due() const { return since(last_) >= std::max(seconds_, 50 * took_); }
+  template <class Write>
+  void time(Write&& write) {
+    const auto start = Clock::now();
+    write();
+    took_ = since(start);
+    last_ = Clock::now();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+  double seconds_, took_ = 0;
+  Clock::time_point last_ = Clock::now();
+};
+
+bool sound(const EpochRecord& record) { return !record.validation || std::isfinite(record.validation->loss); }
+
+TrainResult Training::run(CompiledModel& model, RunDirectory& run, FitState start) {
+  result.run = run.path();
+  const int all_epochs = *result.config.epochs;
+  if (const auto done = start.history.epochs.size(); done >= static_cast<std::size_t>(all_epochs))
+    reject("'", run.path(), "' has all of its ", done, " epochs; give more --epochs to go on");
+  run.write("config.yaml", to_yaml(result.config));
+  if (observer.begin) observer.begin(result.config, result.card, parts.train.size(), parts.validation.size());
+
+  // The best epoch so far, the course of training and the state to go on from are on disk early, then once a minute or so: a failure, a
+  // kill or a power cut after hours leaves them there.
+  const std::string card = result.card.to_json();
+  std::vector<EpochRecord> epochs = start.history.epochs;
+  Interval metrics(1), weights(60), checkpoint(60);
+  int saved_epoch = 0;
+  const auto save = [&](int epoch, std::span<const NamedTensor> best) {
+    weights.time([&] {
+      run.write_weights(best);
+      if (options.tune) run.write("tuning.json", options.tuning->to_json());
+      if (saved_epoch == 0) run.write("model.json", card);
+    });
+    run.keep();
+    saved_epoch = epoch;
+  };
+  FitOptions fitting = fit_options(result.config, observer);
+  fitting.start = std::move(start);
+  fitting.on_epoch = [&](const EpochRecord& record) {
+    epochs.push_back(record);
+    // Rewritten whole, so not after each of thousands of short epochs.
+    if (epochs.size() == 1 || metrics.due()) metrics.time([&] { run.write("metrics.csv", csv_of(epochs, parts.train.task)); });
+    if (observer.epoch) observer.epoch(record);
+  };
+  fitting.on_best = [&](const EpochRecord& record, std::span<const NamedTensor> best) {
+    if (sound(record) && (saved_epoch == 0 || weights.due())) save(record.epoch, best);
+  };
+  fitting.on_state = [&](const FitState& state) {
+    const History& history = state.history;
+    const bool last = !history.stopped.empty() || history.epochs.size() == static_cast<std::size_t>(all_epochs);
+    if (!last && !checkpoint.due()) return;
+    checkpoint.time([&] { write_checkpoint(run.file(kCheckpoint), model, state, card); });
+    run.keep();
+  };
+  try {
+    result.history = fit(model, parts.train, parts.validation, result.card.normalisation, fitting);
+    if (result.history.best_epoch == 0)
+      fail("interrupted before the first epoch was finished; epitaxy train --resume ", run.path(), " goes on with it");
+    if (!sound(result.history.epochs[static_cast<std::size_t>(result.history.best_epoch - 1)]))
+      fail("training: the validation loss is not finite; lower the learning rate (--lr) or clip gradients (--clip-norm 1)");
+    if (saved_epoch != result.history.best_epoch) save(result.history.best_epoch, model.weights());
+    if (options.tune)
+      if (const auto why = write_tuning_cache(options.device, *options.tuning); !why.empty() && observer.note)
+        observer.note("timings are not kept for other runs: " + why);
+    run.write("metrics.csv", csv_of(epochs, parts.train.task));
+    run.write("metrics.json", metrics_of(result, model, parts.train.size()));
+  } catch (const Error& error) {
+    if (saved_epoch == 0) throw;
+    throw Error(text(error.what(), "; epoch ", saved_epoch, " is kept in ", run.path()), error.fault());
+  }
+  return result;
+}
+
 }  // namespace
 
 int cuda_devices() {
@@ -196,80 +319,27 @@ std::vector<float> class_weights_of(const std::string& text, const Dataset& trai
 
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_free(config.out);
-  if (config.data.data.empty()) reject("no data given: --data names a folder, a CSV table or lattice:...");
-  const Device device = choose_device(config.device);
-  set_threads(config.threads);
-  const Parts parts = open_training(config.data);
-  if (observer.note)
-    for (const auto& note : parts.notes) observer.note(note);
-
-  TrainResult result;
-  result.config = resolve(config, parts.train);
-  result.config.device = name(device);
-  if (!result.config.tune) result.config.tune = device.kind == DeviceKind::cuda;
-  result.config.data.data = absolute(config.data.data);
-  check_augmentation(result.config.augmentation, parts.train, config.targets_invariant);
-  check_probabilities(result.config, parts.train);
-  if (observer.note)
-    for (const auto& line : settings_without_effect(result.config, parts.train)) observer.note(line);
-  result.card = card_of(result.config, parts.train);
-  CompileOptions options = compile_options(result.config, result.card, parts.train);
-  options.tune = *result.config.tune;
-  if (options.tune) options.tuning = std::make_shared<Tuning>(read_tuning_cache(device));
-  const MemorySummary memory = require_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()));
-  if (observer.note && !memory.recompute.nodes.empty())
-    observer.note(text("memory is short: ", memory.recompute.nodes.size(), " operations run again in the backward pass, which keeps ",
-                       memory_text(static_cast<double>(memory.recompute.arena_before - memory.recompute.arena)), " less"));
-
-  const std::string card = result.card.to_json();
-  CompiledModel model(result.card.model, options);
+  Training training(config, observer);
+  CompiledModel model(training.result.card.model, training.options);
   RunDirectory run(config.out);
-  result.run = run.path();
-  run.write("config.yaml", to_yaml(result.config));
-  if (observer.begin) observer.begin(result.config, result.card, parts.train.size(), parts.validation.size());
-  FitOptions fitting = fit_options(result.config, observer);
-  std::vector<EpochRecord> epochs;
-  auto written = std::chrono::steady_clock::now();
-  fitting.on_epoch = [&](const EpochRecord& record) {
-    epochs.push_back(record);
-    // Rewritten whole, so not after each of thousands of short epochs.
-    const auto now = std::chrono::steady_clock::now();
-    if (epochs.size() == 1 || now - written >= std::chrono::seconds(1)) {
-      run.write("metrics.csv", csv_of(epochs, parts.train.task));
-      written = now;
-    }
-    if (observer.epoch) observer.epoch(record);
-  };
-  // The best epoch so far is on disk early, then once a minute: a failure, a kill or a power cut after hours leaves it there.
-  int saved_epoch = 0;
-  auto saved = std::chrono::steady_clock::now();
-  const auto save = [&](int epoch, std::span<const NamedTensor> weights) {
-    run.write_weights(weights);
-    if (options.tune) run.write("tuning.json", options.tuning->to_json());
-    if (saved_epoch == 0) run.write("model.json", card);
-    run.keep();
-    saved_epoch = epoch;
-    saved = std::chrono::steady_clock::now();
-  };
-  const auto sound = [](const EpochRecord& record) { return !record.validation || std::isfinite(record.validation->loss); };
-  fitting.on_best = [&](const EpochRecord& record, std::span<const NamedTensor> weights) {
-    if (!sound(record)) return;
-    if (saved_epoch == 0 || std::chrono::steady_clock::now() - saved >= std::chrono::minutes(1)) save(record.epoch, weights);
-  };
-  try {
-    result.history = fit(model, parts.train, parts.validation, result.card.normalisation, fitting);
-    if (result.history.best_epoch == 0) fail("interrupted before the first epoch was finished; nothing was kept");
-    if (!sound(result.history.epochs[static_cast<std::size_t>(result.history.best_epoch - 1)]))
-      fail("training: the validation loss is not finite; lower the learning rate (--lr) or clip gradients (--clip-norm 1)");
-    if (saved_epoch != result.history.best_epoch) save(result.history.best_epoch, model.weights());
-    if (options.tune) write_tuning_cache(device, *options.tuning);
-    run.write("metrics.csv", csv_of(epochs, parts.train.task));
-    run.write("metrics.json", metrics_of(result, model, parts.train.size()));
-  } catch (const Error& error) {
-    if (saved_epoch == 0) throw;
-    throw Error(text(error.what(), "; epoch ", saved_epoch, " is kept in ", run.path()), error.fault());
-  }
-  return result;
+  return training.run(model, run, {});
+}
+
+TrainResult resume(const std::string& path, const TrainConfig& config, const TrainObserver& observer) {
+  RunDirectory run = RunDirectory::existing(path);
+  const std::string file = run.file(kCheckpoint);
+  std::error_code error;
+  if (!std::filesystem::exists(file, error)) reject("'", path, "' has no ", kCheckpoint, ", from which alone training can go on");
+  Checkpoint checkpoint = read_checkpoint(file);
+  Training training(config, observer);
+  if (checkpoint.card != training.result.card.to_json())
+    reject("'", path, "' cannot go on: its data or its configuration have changed since; restore them, or start a new run");
+  if (const std::string tuning = run.file("tuning.json"); std::filesystem::exists(tuning, error))
+    training.options.tuning = std::make_shared<Tuning>(Tuning::from_json(read_text(tuning)));
+  CompiledModel model(training.result.card.model, training.options);
+  model.set_weights(checkpoint.weights);
+  model.set_optimizer_state(checkpoint.optimizer);
+  return training.run(model, run, std::move(checkpoint.state));
 }
 
 }  // namespace epitaxy

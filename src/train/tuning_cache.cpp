@@ -58,19 +58,22 @@ Tuning read_tuning_cache(Device device) {
   }
 }
 
-void write_tuning_cache(Device device, const Tuning& tuning) {
+std::string write_tuning_cache(Device device, const Tuning& tuning) {
   const std::string path = tuning_cache_path(device);
-  if (path.empty() || tuning.size() == 0) return;
+  if (path.empty()) return "there is neither $EPITAXY_CACHE nor $HOME";
+  if (tuning.size() == 0) return "";
   Tuning all = tuning;
   all.merge(read_tuning_cache(device));  // of another run meanwhile
-  std::error_code error;
-  fs::create_directories(fs::path(path).parent_path(), error);
+  std::error_code ignored;
+  fs::create_directories(fs::path(path).parent_path(), ignored);
   try {
     AtomicFile file(path);
     file.write(all.to_json());
     file.commit();
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    return error.what();
   }
+  return "";
 }
 
 }  // namespace epitaxy

@@ -11,7 +11,7 @@ namespace epitaxy {
 std::string tuning_cache_path(Device device);
 /// Empty where there is no file, or a damaged one.
 Tuning read_tuning_cache(Device device);
-/// Adds these choices to the file. A cache that cannot be written is no failure: the next run times again.
-void write_tuning_cache(Device device, const Tuning& tuning);
+/// Adds these choices to the file. A cache that cannot be written is no failure, for the next run times again: returns why, else "".
+std::string write_tuning_cache(Device device, const Tuning& tuning);
 
 }  // namespace epitaxy

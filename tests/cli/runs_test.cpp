@@ -39,8 +39,8 @@ TEST_F(Runs, TrainEvaluatePredict) {
   EXPECT_NE(said.find("epoch 2/2"), std::string::npos) << said;
   EXPECT_NE(said.find("validation part: "), std::string::npos) << said;
   EXPECT_EQ(said.find('\r'), std::string::npos);  // no bar where nobody watches
-  EXPECT_EQ(names_in(in("run")),
-            (std::set<std::string>{"config.yaml", "metrics.csv", "metrics.json", "model.json", "weights.safetensors"}));
+  EXPECT_EQ(names_in(in("run")), (std::set<std::string>{"checkpoint.safetensors", "config.yaml", "metrics.csv", "metrics.json",
+                                                        "model.json", "weights.safetensors"}));
 
   const Json metrics = Json::parse(contents(in("run/metrics.json")));
   EXPECT_EQ(metrics["epochs"], 2);
@@ -158,6 +158,20 @@ TEST_F(Runs, ASignalKeepsTheBestEpochSoFar) {
     EXPECT_EQ(Json::parse(contents(in(std::string(out) + "/metrics.json")))["stopped"], "interrupted");
     done({"evaluate", "--run", out, "--threads", "1"});
   }
+}
+
+TEST_F(Runs, AnInterruptedRunGoesOn) {
+  const pid_t child = start_long("run");
+  ::kill(child, SIGINT);
+  const Finished stopped = finish(child);
+  EXPECT_NE(stopped.err.find("train --resume run"), std::string::npos) << stopped.err;
+  const int before = Json::parse(contents(in("run/metrics.json")))["epochs"];
+  const std::string epochs = std::to_string(before + 3);
+  refused({"train", "--resume", "run", "--lr", "1"}, 2, {"--lr cannot change"});
+  refused({"train", "--resume", "none"}, 2, {"none", "config.yaml"});
+  done({"train", "--resume", "run", "--epochs", epochs});
+  EXPECT_EQ(Json::parse(contents(in("run/metrics.json")))["epochs"], before + 3);
+  refused({"train", "--resume", "run"}, 2, {"has all of its " + epochs + " epochs", "--epochs"});
 }
 
 TEST_F(Runs, AKilledRunLeavesTheBestEpochAndNoHalfFile) {

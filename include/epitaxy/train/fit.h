@@ -22,10 +22,11 @@ Selection parse_selection(std::string_view name);
 
 /// After a training step (not every step reports: metrics are read without stalling the device).
 struct StepReport {
-  int epoch = 0;                                  // from 1
-  std::int64_t step = 0, steps = 0;               // within the epoch
-  double loss = 0, metric = 0;                    // means over the epoch so far
-  double items_per_second = 0, seconds_left = 0;  // of the whole training
+  int epoch = 0;                     // from 1
+  std::int64_t step = 0, steps = 0;  // within the epoch
+  double loss = 0, metric = 0;       // means over the epoch so far
+  double items_per_second = 0;       // of the epoch
+  double seconds_left = 0;           // of the whole training
 };
 
 struct EpochRecord {
@@ -36,6 +37,21 @@ struct EpochRecord {
   std::optional<Evaluation> validation;
   double seconds = 0, items_per_second = 0;  // of training; validation not counted in items_per_second
   bool best = false;                         // the best so far
+};
+
+struct History {
+  std::vector<EpochRecord> epochs;
+  int best_epoch = 0;   // whose weights the model holds; 0: none was finished
+  std::string stopped;  // "", "target" (loss reached), "patience" or "interrupted"
+  double seconds = 0;
+};
+
+/// Where a training stands. With the model's weights and optimizer state of the same moment it is all that going on to the bit needs.
+struct FitState {
+  History history;                                   // of the epochs that are finished
+  std::int64_t batch = 0;                            // batches done of the epoch after them
+  double loss = 0, metric = 0, items = 0, time = 0;  // sums over those batches
+  std::vector<NamedTensor> best_weights;             // of history.best_epoch
 };
 
 struct FitOptions {
@@ -52,13 +68,8 @@ struct FitOptions {
   std::function<void(const EpochRecord&)> on_epoch;
   std::function<void(const EpochRecord&, std::span<const NamedTensor> weights)> on_best;  // after on_epoch, where the epoch is the best yet
   std::function<bool()> should_stop;                                                      // asked after every step
-};
-
-struct History {
-  std::vector<EpochRecord> epochs;
-  int best_epoch = 0;   // whose weights the model holds; 0: none was finished
-  std::string stopped;  // "", "target" (loss reached), "patience" or "interrupted"
-  double seconds = 0;
+  std::function<void(const FitState&)> on_state;  // often, where the state is whole: within epochs, after each, and when interrupted
+  FitState start;                                 // to go on from, in a model that holds the arrays of that moment
 };
 
 /// Trains `model` on `train`; `validation` may be empty (size 0). Targets are in the user's units: `normalisation` takes them to the

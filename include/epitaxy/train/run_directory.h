@@ -1,5 +1,5 @@
-// A run on disk: config.yaml, metrics.csv, metrics.json, model.json, tuning.json where it was tuned, weights.safetensors. Files appear
-// whole or not at all.
+// A run on disk: config.yaml, metrics.csv, metrics.json, model.json, tuning.json where it was tuned, weights.safetensors of the best
+// epoch, checkpoint.safetensors to go on from. Files appear whole or not at all.
 #pragma once
 
 #include <memory>
@@ -17,6 +17,8 @@ class RunDirectory {
  public:
   /// Claims `out`, or runs/<n> with the first free n where `out` is empty. Rejects a path that exists.
   explicit RunDirectory(const std::string& out);
+  /// One that is there already.
+  static RunDirectory existing(const std::string& path);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
@@ -30,6 +32,8 @@ class RunDirectory {
   void keep() { kept_ = true; }
 
  private:
+  RunDirectory(const std::string& path, bool kept) : path_(path), kept_(kept) {}
+
   std::string path_;
   bool kept_ = false;
 };
