@@ -31,6 +31,29 @@ Dataset images(std::int64_t count, Task task = Task::classification) {
   return data;
 }
 
+TEST(Config, SequencesAreReadAndWritten) {
+  TrainConfig c;
+  parse_config(
+      "columns: [unit, cycle, s1]\nsplit-column: part\nsequence: unit\ntime: cycle\nwindow: 30\nstride: 2\npad: true\n"
+      "remaining-life: true\ntarget-cap: 125\ntest-targets: rul.txt\nwide: true\n",
+      "run.yaml", c);
+  TrainConfig again;
+  parse_config(to_yaml(c), "again.yaml", again);
+  for (const DataOptions& data : {c.data, again.data}) {
+    EXPECT_EQ(data.columns, (std::vector<std::string>{"unit", "cycle", "s1"}));
+    EXPECT_EQ(data.split_column, "part");
+    EXPECT_EQ(data.sequence, "unit");
+    EXPECT_EQ(data.time, "cycle");
+    EXPECT_EQ(data.window, 30);
+    EXPECT_EQ(data.stride, 2);
+    EXPECT_EQ(data.target_cap, 125);
+    EXPECT_EQ(data.test_targets, "rul.txt");
+    EXPECT_TRUE(data.pad && data.remaining_life && data.wide);
+  }
+  EXPECT_NE(refusal("window: 0\n").find("window"), std::string::npos);
+  EXPECT_NE(refusal("target-cap: -1\n").find("target-cap"), std::string::npos);
+}
+
 TEST(Config, EveryKeyIsRead) {
   TrainConfig c;
   parse_config(
