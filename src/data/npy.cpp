@@ -55,20 +55,22 @@ Shape shape_of(std::string_view tuple, const std::string& what) {
   return Shape(dims);
 }
 
+float number(Half value) { return to_float(value); }
+int number(std::int8_t value) { return value; }
+template <class T>
+T number(T value) {
+  return value;
+}
+
 /// Values of type From as To; integers must fit.
 template <class From, class To>
 void convert(Bytes from, const Tensor& to, const std::string& what) {
   To* out = to.as<To>();
   for (std::int64_t i = 0; i < to.count(); ++i) {
-    const auto value = little<From>(from, static_cast<std::size_t>(i) * sizeof(From));
-    if constexpr (std::is_same_v<From, Half>)
-      out[i] = to_float(value);
-    else if constexpr (std::is_floating_point_v<From>)
-      out[i] = static_cast<To>(value);
-    else if (std::in_range<To>(value))
-      out[i] = static_cast<To>(value);
-    else
-      reject(what, " holds ", value, " (value ", i, "), which exceeds 32 bits; save it as int32 or float32");
+    const auto value = number(little<From>(from, static_cast<std::size_t>(i) * sizeof(From)));
+    if constexpr (std::is_integral_v<To>)
+      if (!std::in_range<To>(value)) reject(what, " holds ", value, " (value ", i, "), which exceeds 32 bits; save it as int32 or float32");
+    out[i] = static_cast<To>(value);
   }
 }
 

@@ -121,6 +121,7 @@ class ArraySource final : public Source {
         reject(where, " has ", distinct.size(), " different values in ", labels.size(),
                " items: that is no class; choose --task regression");
       std::vector<std::string> names;
+      names.reserve(distinct.size());
       std::vector<std::int32_t> classes;
       for (const std::int32_t value : distinct) names.push_back(std::to_string(value));
       for (const std::int32_t label : labels)
