@@ -365,8 +365,8 @@ void batch_norm_apply<EPITAXY_WORLD::World>(const BatchNormApplyArgs& args, Stre
 }
 
 template <>
-void batch_norm_reduce<EPITAXY_WORLD::World>(const BatchNormReduceArgs& args, Stream stream) {
-  const PixelTiles tiles = pixel_tiles(args.pixels);
+void batch_norm_partial_sums<EPITAXY_WORLD::World>(const BatchNormReduceArgs& args, std::int64_t tile_pixels, Stream stream) {
+  const std::int64_t tiles = (args.pixels + tile_pixels - 1) / tile_pixels;
   const bool aligned = all_aligned(args.x, args.dy, args.dresidual, args.mean, args.inverse_std, args.gamma, args.beta, args.partials);
   with_float(args.dtype, [&]<class T>() {
     with_channel_vector<T>(args.channels, aligned, [&]<int N>() {
@@ -374,11 +374,28 @@ void batch_norm_reduce<EPITAXY_WORLD::World>(const BatchNormReduceArgs& args, St
       const auto kernel = args.mask   ? reduce_kernel<T, N, Mask::stored>
                           : args.beta ? reduce_kernel<T, N, Mask::recomputed>
                                       : reduce_kernel<T, N, Mask::none>;
-      launch(stream, "batch_norm_reduce", kernel, dim3(static_cast<unsigned>(tiles.tiles), layout.chunks), dim3(kTileThreads), 0, args,
-             tiles.size, layout);
+      launch(stream, "batch_norm_reduce", kernel, dim3(static_cast<unsigned>(tiles), layout.chunks), dim3(kTileThreads), 0, args,
+             tile_pixels, layout);
     });
   });
+}
+
+template <>
+void batch_norm_reduce<EPITAXY_WORLD::World>(const BatchNormReduceArgs& args, Stream stream) {
+  const PixelTiles tiles = pixel_tiles(args.pixels);
+  batch_norm_partial_sums<EPITAXY_WORLD::World>(args, tiles.size, stream);
   add_tiles(stream, "batch_norm_reduce", args.partials, args.dgamma, args.dbeta, tiles.tiles, args.channels);
+}
+
+template <>
+void batch_norm_reduce_tiles<EPITAXY_WORLD::World>(const BatchNormReduceTilesArgs& args, Stream stream) {
+  const TileGroups groups = tile_groups(args.tiles);
+  const float* partials = args.partials;
+  if (groups.group > 1) {
+    add_tiles(stream, "batch_norm_reduce", partials, args.scratch, args.scratch + args.channels, args.tiles, args.channels, groups.group);
+    partials = args.scratch;
+  }
+  add_tiles(stream, "batch_norm_reduce", partials, args.dgamma, args.dbeta, groups.tiles, args.channels);
 }
 
 template <>

@@ -100,6 +100,13 @@ struct BatchNormReduceArgs {
   DType dtype;
 };
 
+struct BatchNormReduceTilesArgs {
+  const float* partials;  // [tiles, 2, channels]
+  float *dgamma, *dbeta;
+  float* scratch;  // as BatchNormFinalizeArgs has it
+  std::int64_t tiles, channels;
+};
+
 struct BatchNormInputGradientArgs {
   const void *x, *dy;
   const float *mean, *inverse_std, *gamma;
@@ -121,6 +128,11 @@ template <class World>
 void batch_norm_apply(const BatchNormApplyArgs& args, Stream stream);
 template <class World>
 void batch_norm_reduce(const BatchNormReduceArgs& args, Stream stream);
+/// GPU worlds: args.partials alone, of tiles of that many pixels; and the sums of such tiles.
+template <class World>
+void batch_norm_partial_sums(const BatchNormReduceArgs& args, std::int64_t tile_pixels, Stream stream);
+template <class World>
+void batch_norm_reduce_tiles(const BatchNormReduceTilesArgs& args, Stream stream);
 template <class World>
 void batch_norm_input_gradient(const BatchNormInputGradientArgs& args, Stream stream);
 

@@ -4,6 +4,7 @@
 
 #include "epitaxy/dtype_switch.h"
 #include "epitaxy/error.h"
+#include "kernels/batch_norm.h"
 #include "kernels/conv2d_paths.h"
 #include "kernels/conv2d_wgmma.h"
 #include "kernels/device/channel_tiles.cuh"
@@ -89,8 +90,9 @@ void launch_statistics(const Conv2dArgs& args, Stream stream) {
   const T* y = static_cast<const T*>(args.result);
   with_channel_vector<T>(d.k, is_aligned<T, kVectorWidth<T>>(y), [&]<int N>() {
     const ChannelLayout layout = channel_layout(d.k, N);
-    launch(stream, "conv2d_statistics", conv2d_statistics_kernel<T, N>, dim3(static_cast<unsigned>(d.statistics_tiles()), layout.chunks),
-           kTileThreads, 0, y, args.statistics, d.output_pixels(), d.k, layout);
+    launch(stream, "conv2d_statistics", conv2d_statistics_kernel<T, N>,
+           dim3(static_cast<unsigned>(d.statistics_tiles(d.output_pixels())), layout.chunks), kTileThreads, 0, y, args.statistics,
+           d.output_pixels(), d.k, layout);
   });
 }
 
@@ -100,6 +102,22 @@ void launch_statistics(const Conv2dArgs& args, Stream stream) {
 
 namespace epitaxy {
 using EPITAXY_WORLD::World;
+
+namespace {
+
+/// Batch normalisation's sums over dx, as it was stored.
+void sum_gradient(const Conv2dArgs& args, Stream stream) {
+  const Conv2dProblem& d = args.problem;
+  BatchNormReduceArgs sums{};
+  sums.x = args.normalised, sums.dy = args.result;
+  sums.mean = args.mean, sums.inverse_std = args.inverse_std;
+  sums.partials = args.statistics;
+  sums.pixels = d.image_pixels(), sums.channels = d.c, sums.dtype = d.dtype;
+  batch_norm_partial_sums<World>(sums, kConv2dStatisticsPixels, stream);
+}
+
+}  // namespace
+
 template <>
 void conv2d<World>(const Conv2dArgs& args, Stream stream) {
   const Conv2dProblem& d = args.problem;
@@ -125,8 +143,12 @@ void conv2d<World>(const Conv2dArgs& args, Stream stream) {
         case Conv2dPass::filter_gradient: conv2d_mma_filter_gradient<World>(args, stream); break;
       }
   }
-  if (d.statistics && !computes_statistics(d, args.plan))
-    with_float(d.dtype, [&]<class T>() { EPITAXY_WORLD::launch_statistics<T>(args, stream); });
+  if (d.statistics && !computes_statistics(args.pass, d, args.plan)) {
+    if (args.pass == Conv2dPass::forward)
+      with_float(d.dtype, [&]<class T>() { EPITAXY_WORLD::launch_statistics<T>(args, stream); });
+    else
+      sum_gradient(args, stream);
+  }
   if (args.pass == Conv2dPass::filter_gradient && args.plan.splits > 1) EPITAXY_WORLD::sum_splits(args, stream);
 }
 }  // namespace epitaxy

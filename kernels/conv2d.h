@@ -20,19 +20,21 @@ struct Conv2dProblem {
   std::array<std::int64_t, 4> padding;           // top, bottom, left, right
   std::array<PaddingMode, 2> padding_mode;
   std::int64_t groups;
-  DType dtype;              // of x, filter, y and their gradients; the filter gradient is fp32
-  bool tf32;                // fp32 data: round factors to tf32
-  bool bias;                // forward only
-  Activation activation;    // forward only: none or relu
-  std::int64_t second = 0;  // of the c channels, the last that a second image holds; 0: one image
-  bool residual = false;    // forward only
-  bool statistics = false;  // forward only
+  DType dtype;                     // of x, filter, y and their gradients; the filter gradient is fp32
+  bool tf32;                       // fp32 data: round factors to tf32
+  bool bias;                       // forward; input gradient: of a transposed convolution
+  Activation activation;           // forward only: none or relu
+  std::int64_t second = 0;         // of the c channels, the last that a second image holds; 0: one image
+  bool residual = false;           // added to the result: the forward pass's residual, or the other gradient of x
+  bool statistics = false;         // forward: moments of y; input gradient: batch normalisation's reductions
+  ReluMask mask = ReluMask::none;  // input gradient only
   bool operator==(const Conv2dProblem&) const = default;
 
   std::int64_t group_inputs() const { return c / groups; }
   std::int64_t group_outputs() const { return k / groups; }
   std::int64_t output_pixels() const { return n * p * q; }
-  std::int64_t statistics_tiles() const { return (output_pixels() + kConv2dStatisticsPixels - 1) / kConv2dStatisticsPixels; }
+  std::int64_t image_pixels() const { return n * h * w; }
+  static std::int64_t statistics_tiles(std::int64_t pixels) { return (pixels + kConv2dStatisticsPixels - 1) / kConv2dStatisticsPixels; }
   std::int64_t first() const { return c - second; }  // channels of the first image
 };
 
@@ -62,17 +64,21 @@ std::size_t conv2d_workspace_bytes(Conv2dPass pass, const Conv2dProblem& problem
 struct Conv2dArgs {
   Conv2dPass pass;
   Conv2dProblem problem;
-  const void* x = nullptr;         // forward, filter gradient
-  const void* x2 = nullptr;        // as x, where problem.second
-  const void* filter = nullptr;    // forward, input gradient
-  const void* dy = nullptr;        // gradients
-  const float* bias = nullptr;     // [k], forward, where problem.bias
-  const void* residual = nullptr;  // [n,p,q,k], forward, where problem.residual
-  void* result = nullptr;          // y, dx or dw
-  void* result2 = nullptr;         // dx2, where problem.second
-  float* statistics = nullptr;     // [tiles, 2, k], forward, where problem.statistics
-  Conv2dPlan plan{};               // GPU worlds
-  float* workspace = nullptr;      // GPU worlds: conv2d_workspace_bytes
+  const void* x = nullptr;           // forward, filter gradient
+  const void* x2 = nullptr;          // as x, where problem.second
+  const void* filter = nullptr;      // forward, input gradient
+  const void* dy = nullptr;          // gradients
+  const float* bias = nullptr;       // of the result's channels, where problem.bias
+  const void* residual = nullptr;    // as the result, where problem.residual
+  const void* mask = nullptr;        // input gradient: x, or its ReLU's bits
+  const void* normalised = nullptr;  // input gradient, where problem.statistics: what batch normalisation read, and its constants
+  const float *mean = nullptr, *inverse_std = nullptr;
+  const float *gamma = nullptr, *beta = nullptr;  // where the mask is recomputed
+  void* result = nullptr;                         // y, dx or dw
+  void* result2 = nullptr;                        // dx2, where problem.second
+  float* statistics = nullptr;                    // [tiles, 2, k or c], where problem.statistics
+  Conv2dPlan plan{};                              // GPU worlds
+  float* workspace = nullptr;                     // GPU worlds: conv2d_workspace_bytes
 };
 
 /// Runs args.pass.

@@ -49,6 +49,7 @@ void input_gradient(const Conv2dArgs& args, Stream stream) {
   DepthwiseParams p{};
   p.g = geometry_of(d);
   p.source = args.dy, p.filter = args.filter, p.result = args.result;
+  p.gradient = conv_gradient(args);
   const ConvGeometry& g = p.g;
   const bool plain = g.stride_y == 1 && g.stride_x == 1 && (!g.wrap_y || g.out_height == g.height) && (!g.wrap_x || g.out_width == g.width);
   if (!plain) {

@@ -5,8 +5,9 @@
 
 namespace epitaxy {
 
-/// Whether the forward kernel of a plan writes the statistics itself: its tiles are theirs. Else a pass over y does.
-inline bool computes_statistics(const Conv2dProblem& d, const Conv2dPlan& plan) {
+/// Whether the kernel of a plan writes the statistics itself: its tiles are theirs. Else a pass over the result does.
+inline bool computes_statistics(Conv2dPass pass, const Conv2dProblem& d, const Conv2dPlan& plan) {
+  if (pass == Conv2dPass::input_gradient && d.stride != std::array<std::int64_t, 2>{1, 1}) return false;
   const bool tensor_cores = d.dtype != DType::fp32 || d.tf32;
   return (plan.path == Conv2dPath::wgmma && plan.tile < Conv2dTile::m256n64_strips) ||
          (plan.path == Conv2dPath::mma && plan.tile != Conv2dTile::m64n64) || (plan.path == Conv2dPath::first && tensor_cores);

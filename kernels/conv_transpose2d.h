@@ -1,4 +1,4 @@
-// The parts of a transposed convolution that conv2d's input gradient leaves: the reference, and the bias.
+// The parts of a transposed convolution that conv2d's input gradient leaves: the reference, and the bias on a CPU.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,6 @@ struct AddBiasArgs {
 
 /// y += bias, rounded.
 template <class World>
-void conv_transpose2d_bias(const AddBiasArgs& args, Stream stream);  // Host, Cuda, Emulated
+void conv_transpose2d_bias(const AddBiasArgs& args, Stream stream);  // Host
 
 }  // namespace epitaxy

@@ -100,25 +100,29 @@ __device__ __forceinline__ void add_rows(float (&sums)[kSums][N], const ChannelL
 
 namespace {
 
-/// partials [tiles, 2 or 1 times channels] -> their sums, the second half of the columns to `second`. 8 columns x 32 rows a block.
-__global__ void __launch_bounds__(256)
-    add_tiles_kernel(const float* partials, float* first, float* second, std::int64_t tiles, std::int64_t channels, std::int64_t columns) {
+/// partials [tiles, 2 or 1 times channels] -> their sums, the second half of the columns to `second`, for each `group` of tiles in a line
+/// of its own. 8 columns x 32 rows a block.
+__global__ void __launch_bounds__(256) add_tiles_kernel(const float* partials, float* first, float* second, std::int64_t tiles,
+                                                        std::int64_t channels, std::int64_t columns, std::int64_t group) {
   const int lane = static_cast<int>(threadIdx.x) % 8, row = static_cast<int>(threadIdx.x) / 8;
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * 8 + lane;
+  const std::int64_t begin = blockIdx.y * group, end = begin + group < tiles ? begin + group : tiles;
   const ChannelLayout layout{8, 32, 1};
   float sums[1][1] = {{0.0f}};
   if (column < columns)
 #pragma unroll 4
-    for (std::int64_t t = row; t < tiles; t += 32) sums[0][0] += partials[t * columns + column];
+    for (std::int64_t t = begin + row; t < end; t += 32) sums[0][0] += partials[t * columns + column];
   add_rows(sums, layout, {lane, row, column, true});
-  if (row == 0 && column < columns) (column < channels ? first : second - channels)[column] = sums[0][0];
+  if (row == 0 && column < columns) (column < channels ? first : second - channels)[blockIdx.y * columns + column] = sums[0][0];
 }
 
+/// group 0: all tiles into one line.
 inline void add_tiles(Stream stream, const char* name, const float* partials, float* first, float* second, std::int64_t tiles,
-                      std::int64_t channels) {
+                      std::int64_t channels, std::int64_t group = 0) {
   const std::int64_t columns = second ? 2 * channels : channels;
-  launch(stream, name, add_tiles_kernel, dim3(static_cast<unsigned>((columns + 7) / 8)), dim3(256), 0, partials, first, second, tiles,
-         channels, columns);
+  if (group == 0) group = tiles;
+  launch(stream, name, add_tiles_kernel, dim3(static_cast<unsigned>((columns + 7) / 8), static_cast<unsigned>((tiles + group - 1) / group)),
+         dim3(256), 0, partials, first, second, tiles, channels, columns, group);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/device/channel_tiles.cuh"
+#include "kernels/device/conv_gradient.cuh"
 #include "kernels/device/conv_loaders.cuh"
 
 namespace epitaxy::EPITAXY_WORLD {
@@ -14,6 +15,7 @@ struct DepthwiseParams {
   const void *source, *filter, *residual;
   const float* bias;
   void* result;
+  ConvGradient gradient;
   std::int64_t units;  // forward: strips of output pixels
   int pixels, part_pixels;
   bool relu, turned;
@@ -33,6 +35,13 @@ __device__ __forceinline__ void stage_filter(float* taps, const T* filter, const
     taps[(turned ? count - 1 - tap : tap) * width + channel] = k < g.channels ? load_float(filter[k * count + tap]) : 0.0f;
   }
   __syncthreads();
+}
+
+/// The input gradient's epilogue, but for its sums.
+template <class T, int N>
+__device__ __forceinline__ void finish_channels(const ConvGradient& e, std::int64_t pixel, int channel, float (&values)[N]) {
+  float none[2][N] = {};
+  if (e.channels) finish_gradient<true, T, N>(e, pixel, channel, N, values, none);
 }
 
 /// result = conv(source, filter) with the epilogue, a strip of kStrip pixels a thread. kColumns: filter columns known at compile time, for
@@ -96,11 +105,11 @@ __global__ void __launch_bounds__(kTileThreads, 2)
       }
     }
   }
-  const std::int64_t first = (static_cast<std::int64_t>(line) * g.out_width + q) * g.channels + place.channel;
+  const std::int64_t first = static_cast<std::int64_t>(line) * g.out_width + q;
 #pragma unroll
   for (int j = 0; j < kStrip; ++j) {
     if (q + j >= g.out_width) break;
-    const std::int64_t at = first + static_cast<std::int64_t>(j) * g.channels;
+    const std::int64_t at = (first + j) * g.channels + place.channel;
     if (p.bias)
 #pragma unroll
       for (int i = 0; i < N; ++i) sums[j][i] += p.bias[place.channel + i];
@@ -114,6 +123,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
 #pragma unroll
       for (int i = 0; i < N; ++i)
         if (sums[j][i] <= 0.0f) sums[j][i] = 0.0f;  // NaN stays NaN
+    finish_channels<T>(p.gradient, first + j, static_cast<int>(place.channel), sums[j]);
     store_floats(static_cast<T*>(p.result) + at, sums[j]);
   }
 }
@@ -149,6 +159,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
           for (int i = 0; i < N; ++i) sums[i] += values[i] * weight[i];
         }
     }
+  finish_channels<T>(p.gradient, pixel, static_cast<int>(place.channel), sums);
   store_floats(static_cast<T*>(p.result) + pixel * g.channels + place.channel, sums);
 }
 

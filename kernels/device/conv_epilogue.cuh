@@ -1,6 +1,8 @@
-// From a block's sums to memory: bias, residual, ReLU, rounding, the statistics of what is stored, and the stores.
+// From a block's sums to memory: bias, residual, ReLU, rounding, the statistics of what is stored, the input gradient's epilogue, the
+// stores.
 #pragma once
 
+#include "kernels/device/conv_gradient.cuh"
 #include "kernels/device/conv_math.cuh"
 
 namespace epitaxy::EPITAXY_WORLD {
@@ -90,6 +92,41 @@ __device__ __forceinline__ void write_statistics(const Math& math, float* shared
   for (int column = static_cast<int>(threadIdx.x); column < kColumns && column < columns; column += Math::kThreads) {
     out[column] = total(sums, column) * share;
     out[pitch + column] = total(squares, column);
+  }
+}
+
+/// The input gradient's epilogue, and its partial sums: those of dgamma to e.partials' line of the tile, of dbeta to the next. `channel`:
+/// of the tile's first column. `shared`: 2 * kWarpsDown * kColumns floats that nobody reads any more. kWhole: channels come in whole
+/// 16-byte units. Every thread must call.
+template <class T, int kColumns, bool kStatistics, bool kWhole, class Math, class LineOf>
+__device__ __forceinline__ void finish_tile(const ConvGradient& e, Math& math, float* shared, int tile, int channel, int columns,
+                                            LineOf&& line_of) {
+  const auto finish = [&]<int N>(int row, int column, float(&values)[N], float(&sums)[2][N]) {
+    const int line = line_of(row);
+    if (line >= 0 && column < columns) finish_gradient<kWhole, T, N>(e, line, channel + column, columns - column, values, sums);
+  };
+  if constexpr (!Math::kTensor) {
+    math.transform([&]<int N>(int row, int column, float(&values)[N]) {
+      float none[2][N] = {};
+      finish(row, column, values, none);
+    });
+  } else {
+    constexpr int kParts = Math::kWarpsDown;
+    const bool summed = kStatistics && e.partials;
+    if (summed) __syncthreads();  // the last tiles have been read
+    math.template transform_columns<2>(
+        summed, finish, [&](int which, int part, int column, float sum) { shared[(which * kParts + part) * kColumns + column] = sum; });
+    if (!summed) return;
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < 2 * kColumns; i += Math::kThreads) {
+      const int which = i / kColumns, column = i % kColumns;
+      if (column >= columns) continue;
+      float sum = 0.0f;
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) sum += shared[(which * kParts + part) * kColumns + column];
+      if (which == 0) sum *= e.inverse_std[channel + column];
+      e.partials[(2 * static_cast<std::int64_t>(tile) + which) * e.channels + channel + column] = sum;
+    }
   }
 }
 

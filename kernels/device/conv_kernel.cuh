@@ -23,6 +23,7 @@ struct ConvParams {
   void* result;                        // the workspace, where the filter gradient is split
   void* result2;                       // of the second image
   float* statistics;                   // null: none, or not by this kernel
+  ConvGradient gradient;               // input gradient
   int row_tiles, column_tiles, parts;  // parts: residues by the stride, or splits
   int pixels, columns;                 // the product's rows (reduction length in the filter gradient) and columns
   int part_pixels;                     // filter gradient: reduction length of one split
@@ -42,7 +43,7 @@ struct ConvConfig {
   using B = FactorTile<T, kColumns, kDepth, kPass == Conv2dPass::forward>;
   using Math = std::conditional_t<kTensor, TensorMath<T, A, B, kRows == 128 ? 64 : 32, 32>, ScalarMath<T, A, B>>;
   static constexpr int kThreads = Math::kThreads;
-  static constexpr bool kStatistics = kTensor && kPass == Conv2dPass::forward && kRows == kConv2dStatisticsPixels;
+  static constexpr bool kStatistics = kTensor && kRows == kConv2dStatisticsPixels;
   static constexpr int kBlocks = kThreads == 256 ? 2 : kRows == 128 || kVec == 1 ? 3 : 4;  // a multiprocessor; bounds the registers
   template <class Tile>
   using Copy =
@@ -198,6 +199,10 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks) conv2d_kern
       FilterLoader<CopyB> b(g, static_cast<const T*>(p.filter) + filter, tables.taps_y, tables.taps_x, count_y, count_x, first_column);
       multiply<Config>(math, tiles, a, b, (count_y * count_x * g.group_outputs + Config::kDepth - 1) / Config::kDepth);
       ConvTarget<T> target{static_cast<T*>(p.result) + first_input + first_column, g.first, g.group_inputs - first_column};
+      if (p.gradient.channels)
+        finish_tile<T, Config::kColumns, Config::kStatistics, (Config::kVec > 1)>(p.gradient, math, reinterpret_cast<float*>(memory),
+                                                                                  first_row / Config::kRows, first_input + first_column,
+                                                                                  target.columns, line_of);
       if (p.result2) target.split = g.first - first_column, target.second = static_cast<T*>(p.result2), target.second_pitch = g.second;
       write_tile(math, target, line_of);
     }
@@ -221,6 +226,7 @@ void launch_conv2d(const Conv2dArgs& args, Stream stream) {
     p.statistics = d.statistics ? args.statistics : nullptr;
     p.relu = d.activation == Activation::relu;
   } else if constexpr (Config::kPass == Conv2dPass::input_gradient) {
+    p.gradient = conv_gradient(args);
     p.phase_height = i32(divide_up(d.h, d.stride[0])), p.phase_width = i32(divide_up(d.w, d.stride[1]));
     p.parts = i32(d.stride[0] * d.stride[1]);
     rows = d.n * p.phase_height * p.phase_width, columns = d.group_inputs();

@@ -79,6 +79,33 @@ class TensorMath {
         }
   }
 
+  /// change(row, column, values[2], sums) for all rows of a pair of columns in turn, which may add to sums[kSums][2]; those of a warp's
+  /// rows are then added by a butterfly over the lanes where `summed`, and one lane calls write(which, warp row, column, sum) for each.
+  template <int kSums, class Change, class Write>
+  __device__ __forceinline__ void transform_columns(bool summed, Change&& change, Write&& write) {
+#pragma unroll
+    for (int j = 0; j < kColumnTiles; ++j) {
+      const int column = column_ + 8 * j + lane_ % 4 * 2;
+      float sums[kSums][2] = {};
+#pragma unroll
+      for (int i = 0; i < kRowTiles; ++i)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float pair[2] = {sum_[i][j][2 * half], sum_[i][j][2 * half + 1]};
+          change(row_ + 16 * i + 8 * half + lane_ / 4, column, pair, sums);
+          sum_[i][j][2 * half] = pair[0], sum_[i][j][2 * half + 1] = pair[1];
+        }
+      if (summed)
+#pragma unroll
+        for (int s = 0; s < kSums; ++s)
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            const float sum = add_rows_of_lanes(sums[s][e]);
+            if (lane_ < 4) write(s, row_ / kWarpRows, column + e, sum);
+          }
+    }
+  }
+
   /// Calls write(row, column, values[2]) likewise.
   template <class Write>
   __device__ __forceinline__ void each(Write&& write) const {
@@ -130,13 +157,18 @@ class TensorMath {
         for (int i = 0; i < kRowTiles; ++i)
 #pragma unroll
           for (int half = 0; half < 2; ++half) sum += term(origin, row_ + 16 * i + 8 * half + lane_ / 4, sum_[i][j][2 * half + e]);
-#pragma unroll
-        for (int distance = 16; distance >= 4; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+        sum = add_rows_of_lanes(sum);
         if (lane_ < 4) write(row_ / kWarpRows, column, sum);
       }
   }
 
  private:
+  /// The sum of the eight lanes that hold other rows of the same columns.
+  __device__ __forceinline__ static float add_rows_of_lanes(float sum) {
+#pragma unroll
+    for (int distance = 16; distance >= 4; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    return sum;
+  }
   __device__ __forceinline__ static void round_factors(std::uint32_t& x) { x = cvt_tf32(std::bit_cast<float>(x)); }
 
   __device__ __forceinline__ void load_a(std::uint32_t (&a)[4], const T* tile, int row, int k) const {

@@ -4,7 +4,7 @@
 //                    along); one phase for each residue of dx's pixels by the stride, with the taps that reach it
 #pragma once
 
-#include "kernels/device/conv_wgmma_store.cuh"
+#include "kernels/device/conv_wgmma_gradient.cuh"
 
 namespace epitaxy::EPITAXY_WORLD {
 
@@ -86,12 +86,16 @@ __device__ __forceinline__ void consume_pixels(const WgmmaPixelParams& p, const 
     const int steps = phase.y.taps * phase.x.taps * p.chunks;
     WgmmaSums<Config> sums;
     multiply_tile<Config>(sums, memory, stage, group, steps > 0 ? steps : 1);
-    store_tile<Config>(p.out, sums, memory.staging, tile.pixel, phase.pixels, tile.column, [&](int pixel) {
+    const auto line_of = [&](int pixel) {
       if (pixel >= phase.pixels) return -1;
       if (p.phase_count == 1) return pixel;
       const int x = pixel % phase.x.pixels, rest = pixel / phase.x.pixels, y = rest % phase.y.pixels;
       return (rest / phase.y.pixels * p.height + phase.out_y + y * p.step_y) * p.width + phase.out_x + x * p.step_x;
-    });
+    };
+    if constexpr (Config::kForward)
+      store_tile<Config>(p.out, sums, memory.staging, tile.pixel, phase.pixels, tile.column, line_of);
+    else
+      store_gradient_tile<Config>(p.out, sums, memory.staging, tile.pixel, phase.pixels, tile.column, line_of);
   }
 }
 
@@ -151,9 +155,9 @@ WgmmaPixelParams wgmma_pixel_params(const Conv2dArgs& args, int rows, int column
   p.height = static_cast<int>(forward ? d.p : d.h), p.width = static_cast<int>(forward ? d.q : d.w);
   p.step_y = static_cast<int>(forward ? 1 : d.stride[0]), p.step_x = static_cast<int>(forward ? 1 : d.stride[1]);
   p.column_tiles = wgmma_tiles(p.out.columns, columns);
+  p.out.bias = d.bias ? args.bias : nullptr;
+  p.out.residual = d.residual ? args.residual : nullptr;
   if (forward) {
-    p.out.bias = d.bias ? args.bias : nullptr;
-    p.out.residual = d.residual ? args.residual : nullptr;
     p.out.statistics = d.statistics && !strips ? args.statistics : nullptr;
     p.out.relu = d.activation == Activation::relu;
     p.first_chunks = wgmma_tiles(d.first(), kDepth), p.chunks = p.first_chunks + wgmma_tiles(d.second, kDepth);
@@ -165,6 +169,7 @@ WgmmaPixelParams wgmma_pixel_params(const Conv2dArgs& args, int rows, int column
       p.filters[i] = wgmma_map(tiled_tensor_map(d.dtype, base, {channels, taps, d.k}, {d.c, d.c * taps}, {kDepth, 1, columns}, kSwizzle));
     }
   } else {
+    p.out.gradient = conv_gradient(args, false);
     p.chunks = p.first_chunks = wgmma_tiles(d.k, kDepth);
     p.filters[0] = wgmma_map(
         sizeof(T) == 2 ? tiled_tensor_map(d.dtype, args.filter, {d.c, taps, d.k}, {d.c, d.c * taps}, {64, 1, 64}, kSwizzle)

@@ -1,6 +1,7 @@
 // How a tile of pixels leaves the registers: bias, residual, ReLU, one rounding, 16-byte stores by way of shared memory, statistics.
 #pragma once
 
+#include "kernels/device/conv_gradient.cuh"
 #include "kernels/device/conv_wgmma.cuh"
 
 namespace epitaxy::EPITAXY_WORLD {
@@ -9,7 +10,8 @@ struct WgmmaStore {
   const float* bias;     // [columns] or null
   const void* residual;  // as the result, or null
   void *result, *result2;
-  float* statistics;  // [tiles of 128 pixels, 2, columns] or null
+  float* statistics;      // [tiles of 128 pixels, 2, columns] or null
+  ConvGradient gradient;  // input gradient, but for what is added
   int columns;
   int first_columns;  // those of `result`; the rest are of result2
   bool relu;
@@ -75,14 +77,14 @@ struct StagedRows {
 };
 
 /// Adds bias and residual (staged before), applies ReLU, rounds and stages the fragment of 16 rows x 128 bytes that the warp holds.
-template <class T, bool kForward>
+template <class T>
 __device__ __forceinline__ void stage_fragment(const float* sums, unsigned char* staging, const WgmmaStore& out, int column) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int j = 0; j < static_cast<int>(16 / sizeof(T)); ++j) {  // 8 columns each
     float bias[2] = {};
     const int at = column + 8 * j + 2 * t;
-    if (kForward && out.bias) {
+    if (out.bias) {
       if (at < out.columns) bias[0] = out.bias[at];
       if (at + 1 < out.columns) bias[1] = out.bias[at + 1];
     }
@@ -91,12 +93,12 @@ __device__ __forceinline__ void stage_fragment(const float* sums, unsigned char*
       const int row = g + 8 * half, byte = (8 * j + 2 * t) * static_cast<int>(sizeof(T));
       T* shared = reinterpret_cast<T*>(staging + staged(row, byte / 16) + byte % 16);
       float pair[2] = {sums[4 * j + 2 * half] + bias[0], sums[4 * j + 2 * half + 1] + bias[1]};
-      if (kForward && out.residual) {
+      if (out.residual) {
         float add[2];
         load_floats<T, 2>(add, shared);
         pair[0] += add[0], pair[1] += add[1];
       }
-      if (kForward && out.relu) {  // NaN stays NaN
+      if (out.relu) {  // NaN stays NaN
         if (pair[0] <= 0.0f) pair[0] = 0.0f;
         if (pair[1] <= 0.0f) pair[1] = 0.0f;
       }
@@ -174,8 +176,6 @@ __device__ __forceinline__ void store_tile(const WgmmaStore& out, const WgmmaSum
                                            int pixels, int column, LineOf&& line_of) {
   using T = typename Config::T;
   constexpr int kChunk = kLineBytes / sizeof(T), kChunks = Config::kColumns / kChunk, kWord = 4 / sizeof(T);
-  constexpr bool kForward = Config::kForward;  // the input gradient has no epilogue but a second result
-  constexpr bool kStatistics = kForward && Config::kStatistics;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32, group = warp / 4;
   unsigned char* own = staging + warp * kStagingBytes;
   const bool aligned = out.columns % (16 / sizeof(T)) == 0;
@@ -188,20 +188,20 @@ __device__ __forceinline__ void store_tile(const WgmmaStore& out, const WgmmaSum
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       const StagedRows<T> rows{own, lane, line, column + chunk * kChunk, aligned};
       if (rows.column < out.columns) {
-        if (kForward && out.residual) {
+        if (out.residual) {
           rows.load(static_cast<const T*>(out.residual), out.columns);
           __syncwarp();
         }
-        stage_fragment<T, kForward>(sums[block] + chunk * kChunk / 2, own, out, rows.column);
+        stage_fragment<T>(sums[block] + chunk * kChunk / 2, own, out, rows.column);
         __syncwarp();
-        rows.template store<kForward>(out);
-        if (kStatistics && out.statistics)
+        rows.template store<true>(out);
+        if (Config::kStatistics && out.statistics)
           staged_moments<T>(mean[block][chunk], squares[block][chunk], own, left < 0 ? 0 : left < 16 ? left : 16);
         __syncwarp();  // read before the next chunk overwrites it
       }
     }
   }
-  if constexpr (kStatistics)
+  if constexpr (Config::kStatistics)
     if (out.statistics) {  // [row blocks][columns][mean, squares] of each warp's 16 rows
 #pragma unroll
       for (int block = 0; block < Config::kRowBlocks; ++block)

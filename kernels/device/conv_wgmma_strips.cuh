@@ -118,10 +118,14 @@ __device__ __forceinline__ void consume_strips(const WgmmaPixelParams& p, const 
 #pragma unroll
     for (int block = 0; block < Config::kRowBlocks; ++block) wgmma_wait<0>(sums[block]);
     if (speaks) mbarrier_arrive(&memory.empty_filters[filter_before]), mbarrier_arrive(&memory.empty_strips[strip_before]);
-    store_tile<Config>(p.out, sums, memory.staging, tile.pixel, phase.pixels, tile.column, [&](int pixel) {
+    const auto line_of = [&](int pixel) {
       const int x = pixel % phase.x.pixels;
       return pixel < phase.pixels && x < p.width ? pixel / phase.x.pixels * p.width + x : -1;
-    });
+    };
+    if constexpr (Config::kForward)
+      store_tile<Config>(p.out, sums, memory.staging, tile.pixel, phase.pixels, tile.column, line_of);
+    else
+      store_gradient_tile<Config>(p.out, sums, memory.staging, tile.pixel, phase.pixels, tile.column, line_of);
   }
 }
 

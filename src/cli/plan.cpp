@@ -118,7 +118,7 @@ void print_json(const Planned& planned, const PlanCommand& command) {
       Json merged = Json::array();
       for (const auto& label : fused.merged) merged.push_back({{"node", label.node}, {"operation", label.operation}});
       json["fusions"].push_back(
-          {{"fusion", name(fused.fusion)}, {"node", fused.node}, {"merged", merged}, {"forward_bytes_saved", fused.bytes_saved}});
+          {{"fusion", name(fused.fusion)}, {"node", fused.node}, {"merged", merged}, {"bytes_saved", fused.bytes_saved}});
     }
     json["step_bytes"] = {{"fused", planned.fusions.fused_bytes}, {"unfused", planned.fusions.unfused_bytes}};
   }
@@ -132,7 +132,7 @@ void print_json(const Planned& planned, const PlanCommand& command) {
 }
 
 void print_fusions(const FusionReport& report, bool training) {
-  std::vector<std::vector<std::string>> table{{"fusion", "node", "merged", "MB forward"}};
+  std::vector<std::vector<std::string>> table{{"fusion", "node", "merged", "MB saved"}};
   for (const auto& fused : report.fusions) {
     std::string merged;
     for (const auto& label : fused.merged)

@@ -38,6 +38,13 @@ void require_epilogue(Activation activation) {
 /// Rounding of a sum over the pixels, whose terms largely cancel: it grows as the root of their number against the largest sum.
 double cancelling_terms(const TensorSpec& x) { return 64 + 8 * std::sqrt(static_cast<double>(pixels_of(x))); }
 
+/// Scratch of partials [tiles, 2, C] that a GPU merges twice.
+std::size_t grouped_bytes(const TensorSpec& partials, const Context& context) {
+  const TileGroups groups = tile_groups(partials.shape[0]);
+  if (groups.group == 1 || context.device().kind == DeviceKind::cpu) return 0;
+  return TensorSpec{DType::fp32, {groups.tiles, 2, partials.shape[2]}}.bytes();
+}
+
 class Statistics final : public Operation {
  public:
   std::string name() const override { return "batch_norm_statistics"; }
@@ -81,9 +88,7 @@ class Finalize final : public Operation {
     return std::vector<TensorSpec>(4, inputs[1]);
   }
   std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context& context, const Prepared*) const override {
-    const TileGroups groups = tile_groups(inputs[0].shape[0]);
-    if (groups.group == 1 || context.device().kind == DeviceKind::cpu) return 0;
-    return TensorSpec{DType::fp32, {groups.tiles, 2, inputs[0].shape[2]}}.bytes();
+    return grouped_bytes(inputs[0], context);
   }
   void run(const Call& call) const override {
     const Tensor& partials = call.inputs[0];
@@ -222,6 +227,7 @@ class Apply final : public Operation {
 class Reduce final : public Operation {
  public:
   explicit Reduce(BatchNormEpilogue epilogue) : epilogue_(epilogue) { require_epilogue(epilogue.activation); }
+  BatchNormEpilogue epilogue() const { return epilogue_; }
   std::string name() const override { return "batch_norm_reduce"; }
   std::string details() const override { return has_mask() ? "relu add" : recompute() ? "relu" : ""; }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
@@ -267,11 +273,40 @@ class Reduce final : public Operation {
   BatchNormEpilogue epilogue_;
 };
 
+class ReduceTiles final : public Operation {
+ public:
+  std::string name() const override { return "batch_norm_reduce_tiles"; }
+  std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
+    require_inputs("batch_norm_reduce_tiles", inputs.size(), 1, 1);
+    const TensorSpec& partials = inputs[0];
+    require(partials.dtype == DType::fp32 && partials.shape.rank() == 3 && partials.shape[1] == 2 && partials.shape[0] >= 1,
+            "batch_norm_reduce_tiles: partials must be fp32 [tiles, 2, C], got ", partials);
+    return std::vector<TensorSpec>(2, {DType::fp32, {partials.shape[2]}});
+  }
+  std::size_t workspace_bytes(std::span<const TensorSpec> inputs, const Context& context, const Prepared*) const override {
+    return grouped_bytes(inputs[0], context);
+  }
+  void run(const Call& call) const override {
+    const Tensor& partials = call.inputs[0];
+    const BatchNormReduceTilesArgs args{partials.as<float>(),
+                                        call.outputs[0].as<float>(),
+                                        call.outputs[1].as<float>(),
+                                        static_cast<float*>(call.workspace.data()),
+                                        partials.dim(0),
+                                        partials.dim(2)};
+    dispatch<CpuPath::reference>(call.context, [&]<class World>(Stream stream) { batch_norm_reduce_tiles<World>(args, stream); });
+  }
+  Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
+    return {.terms = 4 + std::sqrt(static_cast<double>(inputs[0].shape[0])), .magnitude = Tolerance::Magnitude::absolute_inputs};
+  }
+};
+
 class InputGradient final : public Operation {
  public:
   InputGradient(bool training, Activation activation) : training_(training), relu_(activation == Activation::relu) {
     require_epilogue(activation);
   }
+  BatchNormApplyOptions options() const { return {training_, {relu_ ? Activation::relu : Activation::none, false}}; }
   std::string name() const override { return "batch_norm_input_gradient"; }
   std::string details() const override { return relu_ ? "relu" : ""; }
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
@@ -317,6 +352,7 @@ OperationPtr batch_norm_finalize(const BatchNormOptions& options, std::int64_t p
 OperationPtr batch_norm_inference(const BatchNormOptions& options) { return std::make_shared<Inference>(options); }
 OperationPtr batch_norm_apply(bool training, BatchNormEpilogue epilogue) { return std::make_shared<Apply>(training, epilogue); }
 OperationPtr batch_norm_reduce(BatchNormEpilogue epilogue) { return std::make_shared<Reduce>(epilogue); }
+OperationPtr batch_norm_reduce_tiles() { return std::make_shared<ReduceTiles>(); }
 OperationPtr batch_norm_input_gradient(bool training, Activation activation) {
   return std::make_shared<InputGradient>(training, activation);
 }
@@ -328,6 +364,14 @@ const BatchNormOptions* batch_norm_finalize_options(const Operation& operation) 
 std::optional<BatchNormApplyOptions> batch_norm_apply_options(const Operation& operation) {
   const auto* apply = dynamic_cast<const Apply*>(&operation);
   return apply ? std::optional(apply->options()) : std::nullopt;
+}
+std::optional<BatchNormEpilogue> batch_norm_reduce_epilogue(const Operation& operation) {
+  const auto* reduce = dynamic_cast<const Reduce*>(&operation);
+  return reduce ? std::optional(reduce->epilogue()) : std::nullopt;
+}
+std::optional<BatchNormApplyOptions> batch_norm_input_gradient_options(const Operation& operation) {
+  const auto* gradient = dynamic_cast<const InputGradient*>(&operation);
+  return gradient ? std::optional(gradient->options()) : std::nullopt;
 }
 
 }  // namespace epitaxy

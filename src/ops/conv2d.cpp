@@ -54,13 +54,34 @@ void require_image(const char* name, const char* what, const TensorSpec& spec) {
     require(size >= 1 && size < (1 << 30), name, ": ", what, " ", spec, " has an empty or oversized dimension");
 }
 
+/// Of an input gradient, beside dy and the filter.
+std::size_t epilogue_inputs(const Conv2dGradientEpilogue& e) {
+  const bool reads_mask = e.mask == ReluMask::output || e.mask == ReluMask::bits;
+  return 0u + e.add + reads_mask + (e.reductions ? 3 : 0) + (e.mask == ReluMask::recomputed ? 2 : 0);
+}
+
+void check_epilogue_inputs(const Conv2dProblem& d, const Conv2dGradientEpilogue& e, std::span<const TensorSpec> inputs) {
+  const TensorSpec dx{d.dtype, {d.n, d.h, d.w, d.c}}, bits{DType::uint8, {d.n, d.h, d.w, (d.c + 7) / 8}}, channels{DType::fp32, {d.c}};
+  std::size_t at = 0;
+  const auto expect = [&](const char* what, const TensorSpec& spec) {
+    require(inputs[at] == spec, name_of(Conv2dPass::input_gradient), ": ", what, " is ", inputs[at], ", expected ", spec);
+    ++at;
+  };
+  if (e.add) expect("the other gradient", dx);
+  if (e.mask == ReluMask::output) expect("x", dx);
+  if (e.mask == ReluMask::bits) expect("the mask", bits);
+  if (e.reductions) expect("batch normalisation's input", dx), expect("mean", channels), expect("inverse_std", channels);
+  if (e.mask == ReluMask::recomputed) expect("gamma", channels), expect("beta", channels);
+}
+
 }  // namespace
 
-Conv2dProblem conv2d_problem(Conv2dPass pass, const Conv2dOptions& o, Size size, std::span<const TensorSpec> inputs) {
+Conv2dProblem conv2d_problem(Conv2dPass pass, const Conv2dOptions& o, Size size, std::span<const TensorSpec> inputs,
+                             const Conv2dGradientEpilogue& epilogue) {
   const char* name = name_of(pass);
   const bool forward = pass == Conv2dPass::forward, to_image = pass == Conv2dPass::input_gradient, to_filter = !forward && !to_image;
   const bool two = o.second_channels > 0, residual = forward && o.residual;
-  const std::size_t least = 2u + (two && !to_image) + residual;
+  const std::size_t least = 2u + (two && !to_image) + residual + (to_image ? epilogue_inputs(epilogue) : 0);
   require_inputs(name, inputs.size(), least, forward ? least + 1 : least);
   const TensorSpec &first = inputs[0], &second = inputs[two && !to_image ? 2 : 1];
   require_image(name, to_image ? "dy" : "x", first);
@@ -109,6 +130,10 @@ Conv2dProblem conv2d_problem(Conv2dPass pass, const Conv2dOptions& o, Size size,
   d.tf32 = o.tf32 && d.dtype == DType::fp32;
   d.activation = forward ? o.activation : Activation::none;
   d.statistics = forward && o.statistics;
+  if (to_image) {
+    check_epilogue_inputs(d, epilogue, inputs.subspan(2));
+    d.residual = epilogue.add, d.mask = epilogue.mask, d.statistics = epilogue.reductions;
+  }
   return d;
 }
 
@@ -116,13 +141,18 @@ namespace {
 
 class Conv2d final : public Operation {
  public:
-  Conv2d(Conv2dPass pass, const Conv2dOptions& options, Size size, std::optional<Conv2dPlan> plan = {})
-      : pass_(pass), options_(options), size_(size), plan_(plan) {
+  Conv2d(Conv2dPass pass, const Conv2dOptions& options, Size size, const Conv2dGradientEpilogue& epilogue = {},
+         std::optional<Conv2dPlan> plan = {})
+      : pass_(pass), options_(options), size_(size), epilogue_(epilogue), plan_(plan) {
     check_options(name_of(pass), options);
+    require(!has_epilogue() || (pass == Conv2dPass::input_gradient && options.second_channels == 0), name_of(pass),
+            ": a gradient's epilogue belongs to the input gradient of one image");
+    require(epilogue.mask != ReluMask::recomputed || epilogue.reductions, name_of(pass), ": a recomputed mask takes reductions");
     for (const auto v : size) require(v >= 1, name_of(pass), ": image and filter sizes must be >= 1, got ", v);
   }
   Conv2dPass pass() const { return pass_; }
   const Conv2dOptions& options() const { return options_; }
+  Conv2dInputGradientOptions gradient_options() const { return {options_, size_[0], size_[1], epilogue_}; }
   std::string name() const override { return name_of(pass_); }
   std::string details() const override;
   std::vector<TensorSpec> outputs(std::span<const TensorSpec> inputs) const override {
@@ -131,11 +161,12 @@ class Conv2d final : public Operation {
     switch (pass_) {
       case Conv2dPass::forward:
         result = {{d.dtype, {d.n, d.p, d.q, d.k}}};
-        if (d.statistics) result.push_back({DType::fp32, {d.statistics_tiles(), 2, d.k}});
+        if (d.statistics) result.push_back({DType::fp32, {d.statistics_tiles(d.output_pixels()), 2, d.k}});
         break;
       case Conv2dPass::input_gradient:
         result = {{d.dtype, {d.n, d.h, d.w, d.first()}}};
         if (d.second) result.push_back({d.dtype, {d.n, d.h, d.w, d.second}});
+        if (d.statistics) result.push_back({DType::fp32, {d.statistics_tiles(d.image_pixels()), 2, d.c}});
         break;
       case Conv2dPass::filter_gradient: result = {{DType::fp32, {d.k, d.r, d.s, d.group_inputs()}}}; break;
     }
@@ -144,7 +175,8 @@ class Conv2d final : public Operation {
   std::shared_ptr<Prepared> prepare([[maybe_unused]] std::span<const TensorSpec> inputs,
                                     [[maybe_unused]] const Context& context) const override {
 #if EPITAXY_HAS_ONEDNN
-    if (context.device().kind == DeviceKind::cpu && !context.reference) return cpu_prepare_conv2d(pass_, problem(inputs));
+    if (context.device().kind == DeviceKind::cpu && !context.reference && !has_epilogue())
+      return cpu_prepare_conv2d(pass_, problem(inputs));
 #endif
     return nullptr;
   }
@@ -152,7 +184,7 @@ class Conv2d final : public Operation {
     std::vector<OperationPtr> result;
     if (context.device().kind == DeviceKind::cpu) return result;
     for (const auto& plan : epitaxy::candidates(pass_, problem(inputs), *context.stream.profile))
-      result.push_back(std::make_shared<Conv2d>(pass_, options_, size_, plan));
+      result.push_back(std::make_shared<Conv2d>(pass_, options_, size_, epilogue_, plan));
     return result;
   }
   std::string variant() const override { return plan_ ? name_of(*plan_) : ""; }
@@ -167,6 +199,8 @@ class Conv2d final : public Operation {
   }
   void run(const Call& call) const override;
   void differentiate(GradientBuilder& builder) const override;
+  /// The other gradient is read where the sum is stored, by the same warp.
+  int in_place(int output) const override { return output == 0 && epilogue_.add ? 2 : -1; }
   Cost cost(std::span<const TensorSpec> inputs) const override {
     const Conv2dProblem d = problem(inputs);
     Cost cost = Operation::cost(inputs);
@@ -180,23 +214,30 @@ class Conv2d final : public Operation {
                                                                                   : d.output_pixels());
     // Rounding errors of a sum grow as the root of its length; tensor cores truncate once in 16 products, which adds up.
     const double terms = 4 + std::sqrt(length) + length / 16;
-    if (!d.tf32) return {2, terms, Tolerance::Magnitude::absolute_inputs, 0x1p-24};
+    Tolerance result{2, terms, Tolerance::Magnitude::absolute_inputs, 0x1p-24};
     // Both factors may be rounded (GPU, reference) or not (CPU): 2^-11 each.
-    return {2, 1 + terms * 0x1p-13, Tolerance::Magnitude::absolute_inputs, 0x1p-11};
+    if (d.tf32) result.terms = 1 + terms * 0x1p-13, result.math_roundoff = 0x1p-11;
+    if (d.mask == ReluMask::recomputed) {  // absolute inputs would give another mask; |a| * |b| add up to about sqrt(length) |a * b|
+      result.magnitude = Tolerance::Magnitude::largest_output;
+      result.terms *= std::sqrt(length);
+    }
+    return result;
   }
   /// A stored value may round to its neighbour, which moves a mean or a sum of squares by a part of a unit of the storage type.
   Tolerance tolerance_of(int output, std::span<const TensorSpec> inputs) const override {
-    if (output == 0 || pass_ != Conv2dPass::forward) return tolerance(inputs);
     const Conv2dProblem d = problem(inputs);
     Tolerance result = tolerance(inputs);
-    result.terms = d.dtype == DType::fp32 ? result.terms : 1;
+    if (output == 0 || !d.statistics) return result;
+    const bool moments = pass_ == Conv2dPass::forward;
+    result.terms = d.dtype == DType::fp32 ? result.terms + (moments ? 0 : 64) : moments ? 1 : 4;
     result.magnitude = Tolerance::Magnitude::largest_output;
     result.math_roundoff = std::max(result.math_roundoff, unit_roundoff(d.dtype));
     return result;
   }
 
  private:
-  Conv2dProblem problem(std::span<const TensorSpec> inputs) const { return conv2d_problem(pass_, options_, size_, inputs); }
+  Conv2dProblem problem(std::span<const TensorSpec> inputs) const { return conv2d_problem(pass_, options_, size_, inputs, epilogue_); }
+  bool has_epilogue() const { return epilogue_ != Conv2dGradientEpilogue{}; }
   Conv2dPlan plan_for(const Conv2dProblem& d, const Context& context) const {
     if (!plan_) return choose(pass_, d, *context.stream.profile);
     require(is_supported(pass_, d, *plan_), name(), ": no kernel for the plan that was given");
@@ -206,6 +247,7 @@ class Conv2d final : public Operation {
   Conv2dPass pass_;
   Conv2dOptions options_;
   Size size_;
+  Conv2dGradientEpilogue epilogue_;
   std::optional<Conv2dPlan> plan_;
 };
 
@@ -230,7 +272,13 @@ std::string Conv2d::details() const {
   if (o.groups > 1) add(text("groups ", o.groups));
   if (o.tf32) add("tf32");
   if (o.second_channels > 0) add(text("second input ", o.second_channels));
-  if (pass_ != Conv2dPass::forward) return result;
+  if (pass_ != Conv2dPass::forward) {
+    constexpr std::array<const char*, 4> kMasks{"", "relu", "relu bits", "relu recomputed"};
+    if (epilogue_.add) add("add");
+    if (epilogue_.mask != ReluMask::none) add(kMasks[static_cast<std::size_t>(epilogue_.mask)]);
+    if (epilogue_.reductions) add("reductions");
+    return result;
+  }
   if (o.residual) add("residual");
   if (o.activation == Activation::relu) add("relu");
   if (o.statistics) add("statistics");
@@ -238,7 +286,7 @@ std::string Conv2d::details() const {
 }
 
 void Conv2d::run(const Call& call) const {
-  constexpr std::size_t kMost = 5;  // x, x2, filter, bias, residual
+  constexpr std::size_t kMost = 8;  // dy, filter, another gradient, and five for batch normalisation
   std::array<TensorSpec, kMost> specs;
   const auto& inputs = call.inputs;
   require_inputs(name_of(pass_), inputs.size(), 2, kMost);
@@ -253,6 +301,11 @@ void Conv2d::run(const Call& call) const {
   (pass_ == Conv2dPass::filter_gradient ? args.dy : args.filter) = next();
   if (d.bias) args.bias = inputs[at++].as<float>();
   if (d.residual) args.residual = next();
+  if (d.mask == ReluMask::output || d.mask == ReluMask::bits) args.mask = next();
+  const auto next_channels = [&] { return inputs[at++].as<float>(); };
+  if (pass_ == Conv2dPass::input_gradient && d.statistics)
+    args.normalised = next(), args.mean = next_channels(), args.inverse_std = next_channels();
+  if (d.mask == ReluMask::recomputed) args.gamma = next_channels(), args.beta = next_channels();
   args.result = call.outputs[0].data();
   if (d.statistics) args.statistics = call.outputs[1].as<float>();
   if (d.second && pass_ == Conv2dPass::input_gradient) args.result2 = call.outputs[1].data();
@@ -294,8 +347,9 @@ void Conv2d::differentiate(GradientBuilder& builder) const {
 }  // namespace
 
 OperationPtr conv2d(const Conv2dOptions& options) { return std::make_shared<Conv2d>(Conv2dPass::forward, options, Size{1, 1}); }
-OperationPtr conv2d_input_gradient(const Conv2dOptions& options, std::int64_t height, std::int64_t width) {
-  return std::make_shared<Conv2d>(Conv2dPass::input_gradient, options, Size{height, width});
+OperationPtr conv2d_input_gradient(const Conv2dOptions& options, std::int64_t height, std::int64_t width,
+                                   const Conv2dGradientEpilogue& epilogue) {
+  return std::make_shared<Conv2d>(Conv2dPass::input_gradient, options, Size{height, width}, epilogue);
 }
 OperationPtr conv2d_filter_gradient(const Conv2dOptions& options, std::int64_t rows, std::int64_t columns) {
   return std::make_shared<Conv2d>(Conv2dPass::filter_gradient, options, Size{rows, columns});
@@ -304,8 +358,13 @@ const Conv2dOptions* conv2d_options(const Operation& operation) {
   const auto* conv = dynamic_cast<const Conv2d*>(&operation);
   return conv && conv->pass() == Conv2dPass::forward ? &conv->options() : nullptr;
 }
-OperationPtr conv2d_with_plan(Conv2dPass pass, const Conv2dOptions& options, std::array<std::int64_t, 2> size, const Conv2dPlan& plan) {
-  return std::make_shared<Conv2d>(pass, options, size, plan);
+std::optional<Conv2dInputGradientOptions> conv2d_input_gradient_options(const Operation& operation) {
+  const auto* conv = dynamic_cast<const Conv2d*>(&operation);
+  return conv && conv->pass() == Conv2dPass::input_gradient ? std::optional(conv->gradient_options()) : std::nullopt;
+}
+OperationPtr conv2d_with_plan(Conv2dPass pass, const Conv2dOptions& options, std::array<std::int64_t, 2> size, const Conv2dPlan& plan,
+                              const Conv2dGradientEpilogue& epilogue) {
+  return std::make_shared<Conv2d>(pass, options, size, epilogue, plan);
 }
 
 }  // namespace epitaxy

@@ -69,7 +69,7 @@ class ConvTranspose2d final : public Operation {
     cost.flops = 2.0 * static_cast<double>(d.n * d.h * d.w) * static_cast<double>(d.c * d.k);
     return cost;
   }
-  /// As conv2d's; a bias on a 16-bit result is a second rounding.
+  /// As conv2d's; on a CPU a bias on a 16-bit result is a second rounding.
   Tolerance tolerance(std::span<const TensorSpec> inputs) const override {
     const Conv2dProblem d = problem(inputs);
     const auto length = static_cast<double>(d.k);
@@ -106,12 +106,11 @@ void ConvTranspose2d::run(const Call& call) const {
   args.dy = x.data();
   args.filter = w.data();
   args.result = y.data();
-  const AddBiasArgs end{y.data(), bias, y.count() / y.dim(3), y.dim(3), y.dtype()};
   if (call.context.device().kind == DeviceKind::cpu) {
 #if EPITAXY_HAS_ONEDNN
     if (call.prepared) {
       cpu_run_conv2d(*call.prepared, args, call.workspace.data());
-      if (bias) conv_transpose2d_bias<Host>(end, call.context.stream);
+      if (bias) conv_transpose2d_bias<Host>({y.data(), bias, y.count() / y.dim(3), y.dim(3), y.dtype()}, call.context.stream);
       return;
     }
 #endif
@@ -121,10 +120,8 @@ void ConvTranspose2d::run(const Call& call) const {
   }
   args.plan = plan_for(args.problem, call.context);
   args.workspace = static_cast<float*>(call.workspace.data());
-  const auto on = [&]<class World>() {
-    epitaxy::conv2d<World>(args, call.context.stream);
-    if (bias) conv_transpose2d_bias<World>(end, call.context.stream);
-  };
+  args.problem.bias = bias != nullptr, args.bias = bias;
+  const auto on = [&]<class World>() { epitaxy::conv2d<World>(args, call.context.stream); };
   if constexpr (kHasEmulator)
     if (call.context.device().kind == DeviceKind::emulated) return on.template operator()<Emulated>();
   if constexpr (kHasCuda)

@@ -10,8 +10,10 @@ namespace epitaxy {
 
 namespace {
 
-constexpr std::array<std::string_view, kFusions> kNames{"concat+conv",  "conv+add",    "conv+relu", "conv+statistics", "dense+relu",
-                                                        "bn+relu+pool", "bn+add+relu", "bn+relu",   "bn+add"};
+constexpr std::array<std::string_view, kFusions> kNames{"concat+conv", "conv+add",     "conv+relu",   "conv+statistics",
+                                                        "dense+relu",  "bn+relu+pool", "bn+add+relu", "bn+relu",
+                                                        "bn+add",      "dgrad+add",    "dgrad+relu",  "dgrad+bn"};
+constexpr int kFirstBackward = static_cast<int>(Fusion::dgrad_add);
 
 double bytes_of(const Graph& graph, const Node& node) { return node.operation->cost(graph.specs(node.inputs)).bytes; }
 
@@ -45,8 +47,34 @@ void apply(Graph& graph, const Rewrite& rewrite, int place) {
 
 /// On a CPU convolutions have no such epilogues (reading again only moves elsewhere), and pooling on its own is faster.
 bool pays(Fusion fusion, Device device) {
-  return device.kind != DeviceKind::cpu ||
-         (fusion != Fusion::conv_statistics && fusion != Fusion::concat_conv && fusion != Fusion::bn_relu_pool);
+  return device.kind != DeviceKind::cpu || (fusion != Fusion::conv_statistics && fusion != Fusion::concat_conv &&
+                                            fusion != Fusion::bn_relu_pool && static_cast<int>(fusion) < kFirstBackward);
+}
+
+/// Makes the rewrites first, first + 1, ... last - 1 of the set.
+std::vector<FusedNode> rewrite(Graph& graph, FusionSet fusions, int first, int last, std::span<const ValueId> kept, Device device) {
+  std::vector<FusedNode> made;
+  Uses uses = graph.uses();
+  for (int i = first; i < last; ++i) {
+    const auto fusion = static_cast<Fusion>(i);
+    if (!fusions.contains(fusion) || !pays(fusion, device)) continue;
+    for (int n = 0; n < static_cast<int>(graph.nodes().size()); ++n) {
+      const auto found = match(fusion, {graph, uses, kept}, n);
+      const int place = found ? place_of(graph, uses, *found) : -1;
+      if (place < 0) continue;
+      FusedNode& fused = made.emplace_back(FusedNode{fusion, found->replacement[0].name, {}, 0});
+      for (const int member : found->members) {
+        const Node& node = graph.nodes()[static_cast<std::size_t>(member)];
+        fused.merged.push_back({node.name, node.operation->name()});
+        fused.bytes_saved += bytes_of(graph, node);
+      }
+      for (const Node& node : found->replacement) fused.bytes_saved -= bytes_of(graph, node);
+      apply(graph, *found, place);
+      uses = graph.uses();
+      --n;  // another node stands here now
+    }
+  }
+  return made;
 }
 
 }  // namespace
@@ -79,28 +107,11 @@ std::vector<std::string> words_of(FusionSet fusions) {
 }
 
 std::vector<FusedNode> fuse(Graph& graph, FusionSet fusions, std::span<const ValueId> kept, Device device) {
-  std::vector<FusedNode> made;
-  Uses uses = graph.uses();
-  for (int i = 0; i < kFusions; ++i) {
-    const auto fusion = static_cast<Fusion>(i);
-    if (!fusions.contains(fusion) || !pays(fusion, device)) continue;
-    for (int n = 0; n < static_cast<int>(graph.nodes().size()); ++n) {
-      const auto rewrite = match(fusion, {graph, uses, kept}, n);
-      const int place = rewrite ? place_of(graph, uses, *rewrite) : -1;
-      if (place < 0) continue;
-      FusedNode& fused = made.emplace_back(FusedNode{fusion, rewrite->replacement[0].name, {}, 0});
-      for (const int member : rewrite->members) {
-        const Node& node = graph.nodes()[static_cast<std::size_t>(member)];
-        fused.merged.push_back({node.name, node.operation->name()});
-        fused.bytes_saved += bytes_of(graph, node);
-      }
-      for (const Node& node : rewrite->replacement) fused.bytes_saved -= bytes_of(graph, node);
-      apply(graph, *rewrite, place);
-      uses = graph.uses();
-      --n;  // another node stands here now
-    }
-  }
-  return made;
+  return rewrite(graph, fusions, 0, kFirstBackward, kept, device);
+}
+
+std::vector<FusedNode> fuse_backward(Graph& graph, FusionSet fusions, std::span<const ValueId> kept, Device device) {
+  return rewrite(graph, fusions, kFirstBackward, kFusions, kept, device);
 }
 
 }  // namespace epitaxy

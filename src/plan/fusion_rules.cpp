@@ -8,9 +8,6 @@
 
 namespace epitaxy {
 
-namespace {
-
-/// A node whose first outputs are given values; the others are new.
 Node make_node(const FusionSite& site, OperationPtr operation, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
                const std::string& name) {
   const auto specs = operation->outputs(site.graph.specs(inputs));
@@ -19,15 +16,17 @@ Node make_node(const FusionSite& site, OperationPtr operation, std::vector<Value
   return {std::move(operation), std::move(inputs), std::move(outputs), name, false};
 }
 
-bool is_relu(const FusionSite& site, int n) { return n >= 0 && activation_kind(*site.node(n).operation) == Activation::relu; }
 bool is(const FusionSite& site, int n, const char* operation) { return n >= 0 && site.node(n).operation->name() == operation; }
 
-/// The other operand where node `n` adds `value` to something else; kNoValue where it does not.
 ValueId addend(const FusionSite& site, int n, ValueId value) {
   if (!is(site, n, "add")) return kNoValue;
   const auto& inputs = site.node(n).inputs;
   return inputs[0] == value ? inputs[1] : inputs[0];
 }
+
+namespace {
+
+bool is_relu(const FusionSite& site, int n) { return n >= 0 && activation_kind(*site.node(n).operation) == Activation::relu; }
 
 /// A convolution whose result may still be changed where it is stored.
 const Conv2dOptions* open_conv(const Node& node) {
@@ -169,6 +168,9 @@ std::optional<Rewrite> match(Fusion fusion, const FusionSite& site, int first) {
     case Fusion::bn_add_relu: return match_batch_norm(site, first, true, true);
     case Fusion::bn_relu: return match_batch_norm(site, first, false, true);
     case Fusion::bn_add: return match_batch_norm(site, first, true, false);
+    case Fusion::dgrad_add:
+    case Fusion::dgrad_relu:
+    case Fusion::dgrad_bn: return match_backward(fusion, site, first);
   }
   return {};
 }

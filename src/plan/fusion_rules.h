@@ -24,6 +24,17 @@ struct FusionSite {
   int only_reader(ValueId value) const;
 };
 
+/// A node whose first outputs are given values; the others are new.
+Node make_node(const FusionSite& site, OperationPtr operation, std::vector<ValueId> inputs, std::vector<ValueId> outputs,
+               const std::string& name);
+/// Whether node `n` is that operation; not where n is -1.
+bool is(const FusionSite& site, int n, const char* operation);
+/// The other operand where node `n` adds `value` to something else; kNoValue where it does not.
+ValueId addend(const FusionSite& site, int n, ValueId value);
+
+/// The rewrites of the backward graph.
+std::optional<Rewrite> match_backward(Fusion fusion, const FusionSite& site, int first);
+
 /// The rewrite of that kind whose first node is `first`, where it applies.
 std::optional<Rewrite> match(Fusion fusion, const FusionSite& site, int first);
 

@@ -114,6 +114,8 @@ TrainingGraph training_graph(const Model& model, const CompileOptions& options, 
   const ValueId metric = graph.add(metric_operation, {output, training.target}, "metric")[0];
 
   training.gradients = differentiate(graph, training.loss, training.built.parameters);
+  const auto backward = fuse_backward(graph, options.fusion, training.gradients, options.device);
+  training.fusions.insert(training.fusions.end(), backward.begin(), backward.end());
   for (ValueId& gradient : training.gradients)
     if (graph.spec(gradient).dtype != DType::fp32) gradient = graph.add(cast(DType::fp32), {gradient})[0];
 

@@ -121,6 +121,19 @@ void batch_norm_reduce<Reference>(const BatchNormReduceArgs& args, Stream) {
 }
 
 template <>
+void batch_norm_reduce_tiles<Reference>(const BatchNormReduceTilesArgs& args, Stream) {
+  for (std::int64_t c = 0; c < args.channels; ++c) {
+    double dgamma = 0, dbeta = 0;
+    for (std::int64_t t = 0; t < args.tiles; ++t) {
+      dgamma += args.partials[2 * t * args.channels + c];
+      dbeta += args.partials[(2 * t + 1) * args.channels + c];
+    }
+    args.dgamma[c] = static_cast<float>(dgamma);
+    args.dbeta[c] = static_cast<float>(dbeta);
+  }
+}
+
+template <>
 void batch_norm_input_gradient<Reference>(const BatchNormInputGradientArgs& args, Stream) {
   const double pixels = static_cast<double>(args.pixels);
   with_float(args.dtype, [&]<class T>() {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "epitaxy/dtype_switch.h"
+#include "kernels/batch_norm.h"
 
 namespace epitaxy {
 
@@ -63,7 +64,7 @@ template <class T>
 void statistics(const Conv2dArgs& args) {
   const Conv2dProblem& d = args.problem;
   const T* y = static_cast<const T*>(args.result);
-  for (std::int64_t tile = 0; tile < d.statistics_tiles(); ++tile) {
+  for (std::int64_t tile = 0; tile < d.statistics_tiles(d.output_pixels()); ++tile) {
     const std::int64_t begin = tile * kConv2dStatisticsPixels, end = std::min(begin + kConv2dStatisticsPixels, d.output_pixels());
     for (std::int64_t k = 0; k < d.k; ++k) {
       double sum = 0, squares = 0;
@@ -72,6 +73,40 @@ void statistics(const Conv2dArgs& args) {
       for (std::int64_t pixel = begin; pixel < end; ++pixel) squares += std::pow(to_float(y[pixel * d.k + k]) - mean, 2);
       args.statistics[2 * tile * d.k + k] = static_cast<float>(mean);
       args.statistics[(2 * tile + 1) * d.k + k] = static_cast<float>(squares);
+    }
+  }
+}
+
+/// Whether the ReLU that x came from was open.
+template <class T>
+bool is_open(const Conv2dArgs& args, std::int64_t pixel, std::int64_t c) {
+  const std::int64_t channels = args.problem.c, at = pixel * channels + c;
+  switch (args.problem.mask) {
+    case ReluMask::none: break;
+    case ReluMask::output: return to_float(static_cast<const T*>(args.mask)[at]) > 0;
+    case ReluMask::bits: return static_cast<const std::uint8_t*>(args.mask)[pixel * mask_bytes(channels) + c / 8] >> c % 8 & 1;
+    case ReluMask::recomputed:
+      return rounds_above_zero<T>(batch_norm_value(to_float(static_cast<const T*>(args.normalised)[at]), args.mean[c],
+                                                   args.inverse_std[c] * args.gamma[c], args.beta[c]));
+  }
+  return true;
+}
+
+/// Sums of the stored gradient for batch normalisation's backward pass.
+template <class T>
+void reductions(const Conv2dArgs& args) {
+  const Conv2dProblem& d = args.problem;
+  const T *dx = static_cast<const T*>(args.result), *v = static_cast<const T*>(args.normalised);
+  for (std::int64_t tile = 0; tile < d.statistics_tiles(d.image_pixels()); ++tile) {
+    const std::int64_t begin = tile * kConv2dStatisticsPixels, end = std::min(begin + kConv2dStatisticsPixels, d.image_pixels());
+    for (std::int64_t c = 0; c < d.c; ++c) {
+      double dgamma = 0, dbeta = 0;
+      for (std::int64_t at = begin * d.c + c; at < end * d.c; at += d.c) {
+        dgamma += to_float(dx[at]) * (static_cast<double>(to_float(v[at])) - args.mean[c]) * args.inverse_std[c];
+        dbeta += to_float(dx[at]);
+      }
+      args.statistics[2 * tile * d.c + c] = static_cast<float>(dgamma);
+      args.statistics[(2 * tile + 1) * d.c + c] = static_cast<float>(dbeta);
     }
   }
 }
@@ -99,7 +134,10 @@ void input_gradient(const Conv2dArgs& args) {
                     sum += factor(d, pixel[k]) * factor(d, filter[((k * d.r + r) * d.s + s) * inputs + c % inputs]);
                 }
             }
-          element(d, dx, dx2, (n * d.h + h) * d.w + w, c) = round<T>(static_cast<float>(sum));
+          const std::int64_t pixel = (n * d.h + h) * d.w + w;
+          if (d.residual) sum += to_float(static_cast<const T*>(args.residual)[pixel * d.c + c]);
+          if (!is_open<T>(args, pixel, c)) sum = 0;
+          element(d, dx, dx2, pixel, c) = round<T>(static_cast<float>(sum));
         }
 }
 
@@ -136,7 +174,10 @@ void conv2d<Reference>(const Conv2dArgs& args, Stream) {
         forward<T>(args);
         if (args.problem.statistics) statistics<T>(args);
         return;
-      case Conv2dPass::input_gradient: return input_gradient<T>(args);
+      case Conv2dPass::input_gradient:
+        input_gradient<T>(args);
+        if (args.problem.statistics) reductions<T>(args);
+        return;
       case Conv2dPass::filter_gradient: return filter_gradient<T>(args);
     }
   });

@@ -25,7 +25,7 @@ TEST_F(Planning, ListsFusions) {
   ASSERT_FALSE(fused["fusions"].empty());
   EXPECT_LT(fused["step_bytes"]["fused"], fused["step_bytes"]["unfused"]);
   double saved = 0;
-  for (const auto& one : fused["fusions"]) saved += one["forward_bytes_saved"].get<double>();
+  for (const auto& one : fused["fusions"]) saved += one["bytes_saved"].get<double>();
   EXPECT_GT(saved, 0);
   const Json plain = Json::parse(done(crystalnet({"--fusions", "--fusion", "off", "--json"})));
   EXPECT_TRUE(plain["fusions"].empty());

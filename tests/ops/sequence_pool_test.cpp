@@ -35,8 +35,9 @@ TEST(SequencePool, HandValues) {
 TEST(SequencePool, LengthsOutsideAreTakenToTheBounds) {
   const Tensor lengths = values(DType::int32, {2}, {-3, 9});
   for (const Device device : devices())
-    if (why_absent(device).empty())
+    if (why_absent(device).empty()) {
       EXPECT_TRUE(close(run_on(device, *sequence_weights(2, false), {lengths})[0], values(DType::fp32, {2, 2}, {1, 0, 0.5, 0.5}), 1e-7));
+    }
 }
 
 TEST(SequencePool, Gradient) {

@@ -104,6 +104,34 @@ TEST(Graph, RewritesAreChecked) {
   EXPECT_EQ(g.graph.nodes().size(), 2u);
 }
 
+/// Every block reads its input twice, and but for the first block's it comes from a ReLU with a stored mask; inside, every convolution
+/// but the first reads a normalised map.
+TEST(Fusion, GradientsOfResidualNetworks) {
+  CompileOptions options;
+  options.device = {DeviceKind::emulated, 0};
+  options.precision = Precision::bf16;
+  for (const auto& [name, blocks, inside] : {std::tuple{"resnet18", 8, 1}, std::tuple{"resnet50", 16, 2}}) {
+    SCOPED_TRACE(name);
+    if (!why_absent(options.device).empty()) GTEST_SKIP() << why_absent(options.device);
+    const Model model = make_model(name, {64, 64, 1}, 5);
+    const FusionReport report = plan_fusions(model, options, 2);
+    EXPECT_EQ(count(report.fusions, Fusion::dgrad_add), blocks);
+    EXPECT_EQ(count(report.fusions, Fusion::dgrad_relu), blocks - 1);
+    EXPECT_EQ(count(report.fusions, Fusion::dgrad_bn), blocks - 1 + inside * blocks);
+    double saved = 0;
+    for (const FusedNode& one : report.fusions) {
+      if (one.fusion >= Fusion::dgrad_add) {
+        EXPECT_GE(one.bytes_saved, 0) << one.node;
+      }
+      saved += one.bytes_saved;
+    }
+    EXPECT_GT(saved, 0);
+    options.fusion = FusionSet::none().with(Fusion::dgrad_bn);  // without stored masks joined, those of the blocks' outputs stay
+    EXPECT_EQ(count(plan_fusions(model, options, 2).fusions, Fusion::dgrad_relu), 0);
+    options.fusion = FusionSet::all();
+  }
+}
+
 struct Trained {
   std::vector<StepMetrics> metrics;
   Tensor predictions;
@@ -171,6 +199,10 @@ Model many_kinds() {
   return model;
 }
 
+/// Of its backward graph: values that a convolution and something else read, of which a ReLU made two; one more ReLU lies between two
+/// convolutions. Normalised are three of the values read twice, and the depthwise convolution's.
+constexpr int kAdds = 4, kMasks = 3, kReductions = 4;
+
 class FusionOn : public ::testing::TestWithParam<Device> {};
 
 TEST_P(FusionOn, KeepsTheBitsWhereSumsKeepTheirOrder) {
@@ -182,7 +214,8 @@ TEST_P(FusionOn, KeepsTheBitsWhereSumsKeepTheirOrder) {
   // Without oneDNN the CPU convolves in double and rounds once, after the residual.
   const bool rounds_once = GetParam().kind == DeviceKind::cpu && !EPITAXY_HAS_ONEDNN;
   FusionSet exact = rounds_once ? FusionSet::none() : FusionSet::none().with(Fusion::conv_add);
-  for (const Fusion one : {Fusion::conv_relu, Fusion::dense_relu, Fusion::bn_add_relu, Fusion::bn_relu, Fusion::bn_add})
+  for (const Fusion one :
+       {Fusion::conv_relu, Fusion::dense_relu, Fusion::bn_add_relu, Fusion::bn_relu, Fusion::bn_add, Fusion::dgrad_add, Fusion::dgrad_relu})
     exact = exact.with(one);
   const Trained plain = train(model, FusionSet::none(), Precision::fp32, GetParam());
   const Trained fused = train(model, exact, Precision::fp32, GetParam());
@@ -192,7 +225,24 @@ TEST_P(FusionOn, KeepsTheBitsWhereSumsKeepTheirOrder) {
   EXPECT_EQ(count(fused.fusions, Fusion::bn_add_relu), 1);
   EXPECT_EQ(count(fused.fusions, Fusion::bn_relu), 3);
   EXPECT_EQ(count(fused.fusions, Fusion::bn_add), 1);
+  EXPECT_EQ(count(fused.fusions, Fusion::dgrad_add), GetParam().kind == DeviceKind::cpu ? 0 : kAdds);
+  EXPECT_EQ(count(fused.fusions, Fusion::dgrad_relu), GetParam().kind == DeviceKind::cpu ? 0 : kMasks);
   expect_alike(plain, fused);
+}
+
+/// Gradients masked and reduced where the convolution stores them, against the same without: sums in another order.
+TEST_P(FusionOn, GradientsReducedByTheConvolutionTrainAlike) {
+  if (const std::string why = why_absent(GetParam()); !why.empty()) {
+    skip_device(GetParam(), why);
+    GTEST_SKIP() << why;
+  }
+  FusionSet set = FusionSet::none().with(Fusion::bn_relu).with(Fusion::bn_add_relu).with(Fusion::bn_add);
+  const Trained plain = train(many_kinds(), set, Precision::fp32, GetParam());
+  for (const Fusion one : {Fusion::dgrad_add, Fusion::dgrad_relu, Fusion::dgrad_bn}) set = set.with(one);
+  const Trained fused = train(many_kinds(), set, Precision::fp32, GetParam());
+  EXPECT_EQ(count(fused.fusions, Fusion::dgrad_bn), GetParam().kind == DeviceKind::cpu ? 0 : kReductions);
+  EXPECT_EQ(plain.metrics[0].loss, fused.metrics[0].loss);  // the first forward pass is the same
+  EXPECT_NEAR(plain.metrics[1].loss, fused.metrics[1].loss, 1e-4);
 }
 
 TEST_P(FusionOn, EverythingFusedStartsFromTheSameLoss) {

@@ -39,6 +39,8 @@ OperationPtr batch_norm_apply(bool training, BatchNormEpilogue epilogue = {});
 /// relu without add: (x, dy, mean, inverse_std, gamma, beta), dy being masked by the recomputed y > 0. relu with add: (x, dy, mean,
 /// inverse_std, mask) -> (dgamma, dbeta, dresidual = masked dy). add alone changes nothing: dy is the residual's gradient.
 OperationPtr batch_norm_reduce(BatchNormEpilogue epilogue = {});
+/// partials fp32 [tiles, 2, C] -> (dgamma [C], dbeta [C]): the sums that conv2d_input_gradient took of tiles, added in a fixed order.
+OperationPtr batch_norm_reduce_tiles();
 /// (x, dy, mean, inverse_std, gamma, dgamma, dbeta) -> dx = gamma*inverse_std*(dy - dbeta/m - xhat*dgamma/m), or without the last two
 /// terms, and inputs, where not `training`. Activation::relu: one more input, beta, at the end; dy is masked by the recomputed y > 0.
 /// (After relu with add, pass batch_norm_reduce's dresidual as dy, and Activation::none.)
@@ -52,5 +54,9 @@ struct BatchNormApplyOptions {
 };
 /// What an operation that batch_norm_apply() made was given; nothing for any other.
 std::optional<BatchNormApplyOptions> batch_norm_apply_options(const Operation& operation);
+/// The epilogue of an operation that batch_norm_reduce() made; nothing for any other.
+std::optional<BatchNormEpilogue> batch_norm_reduce_epilogue(const Operation& operation);
+/// What an operation that batch_norm_input_gradient() made was given: `training` and the epilogue's activation; nothing for any other.
+std::optional<BatchNormApplyOptions> batch_norm_input_gradient_options(const Operation& operation);
 
 }  // namespace epitaxy

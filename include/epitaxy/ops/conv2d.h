@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 
 #include "epitaxy/ops/activation.h"
 
@@ -24,7 +25,23 @@ struct Conv2dOptions {
   std::int64_t second_channels = 0;  // > 0: x's last channels come from a second input; one group only
 };
 
-/// Pixels of one tile of conv2d's statistics.
+/// How an input gradient knows where the ReLU that x came from was open.
+enum class ReluMask : std::uint8_t {
+  none,        // there was none
+  output,      // from x: open where x > 0
+  bits,        // from batch_norm_apply's mask
+  recomputed,  // from batch normalisation's input, as batch_norm_reduce does
+};
+
+/// What an input gradient goes on to in the same pass: the backward pass of what x came from.
+struct Conv2dGradientEpilogue {
+  bool add = false;                // the gradient that x has from its other readers is added
+  ReluMask mask = ReluMask::none;  // then 0 where the ReLU was closed
+  bool reductions = false;         // a second output: the sums that batch normalisation's backward pass starts from
+  bool operator==(const Conv2dGradientEpilogue&) const = default;
+};
+
+/// Pixels of one tile of conv2d's statistics, and of its input gradient's reductions.
 inline constexpr std::int64_t kConv2dStatisticsPixels = 128;
 
 /// (x [N,H,W,C], w [K,R,S,C/groups] of x's dtype, optional bias fp32 [K]) -> y [N,P,Q,K] = activation(conv(x, w) + bias),
@@ -34,11 +51,26 @@ inline constexpr std::int64_t kConv2dStatisticsPixels = 128;
 ///   statistics: a second output fp32 [ceil(N*P*Q / 128), 2, K]: mean and sum of squared deviations of each 128 consecutive pixels of the
 ///   stored y, as batch_norm_statistics gives them; the last tile may be shorter. It has no gradient: batch_norm_apply's rule holds it.
 OperationPtr conv2d(const Conv2dOptions& options);
-/// (dy [N,P,Q,K], w) -> dx [N,height,width,C] of dy's dtype, or (dx, dx2) with second_channels. The epilogue is not part of it.
-OperationPtr conv2d_input_gradient(const Conv2dOptions& options, std::int64_t height, std::int64_t width);
+/// (dy [N,P,Q,K], w) -> dx [N,height,width,C] of dy's dtype, or (dx, dx2) with second_channels. The options' epilogue is not part of it.
+/// An epilogue of its own, for one image: (dy, w[, other][, mask][, v, mean, inverse_std[, gamma, beta]]) -> (dx[, partials]),
+/// dx = mask * (gradient + other), rounded once.
+///   add: other [N,height,width,C] of dx's dtype.
+///   mask: x, or batch_norm_apply's mask uint8 [N,height,width,ceil(C/8)], or none for `recomputed`, which takes reductions.
+///   reductions: v [N,height,width,C], which batch normalisation read, with its mean and inverse_std (fp32 [C]), and gamma and beta for a
+///   recomputed mask. partials fp32 [ceil(N*height*width / 128), 2, C]: sums of dx * (v - mean) * inverse_std and of dx, as stored, over
+///   each 128 consecutive pixels, for batch_norm_reduce_tiles.
+OperationPtr conv2d_input_gradient(const Conv2dOptions& options, std::int64_t height, std::int64_t width,
+                                   const Conv2dGradientEpilogue& epilogue = {});
 /// (x, dy), or (x, x2, dy) -> dw fp32 [K,rows,columns,C/groups]. Deterministic.
 OperationPtr conv2d_filter_gradient(const Conv2dOptions& options, std::int64_t rows, std::int64_t columns);
 /// The options of an operation that conv2d() made; null for any other. For fusion.
 const Conv2dOptions* conv2d_options(const Operation& operation);
+struct Conv2dInputGradientOptions {
+  Conv2dOptions conv;
+  std::int64_t height = 0, width = 0;
+  Conv2dGradientEpilogue epilogue;
+};
+/// What an operation that conv2d_input_gradient() made was given; nothing for any other.
+std::optional<Conv2dInputGradientOptions> conv2d_input_gradient_options(const Operation& operation);
 
 }  // namespace epitaxy

@@ -20,8 +20,11 @@ enum class Fusion : std::uint8_t {
   bn_add_relu,      // bn+add+relu: normalisation, residual and ReLU in one pass, forward and backward
   bn_relu,          // bn+relu
   bn_add,           // bn+add
+  dgrad_add,        // dgrad+add: in the backward graph, a convolution's input gradient adds what its input has from its other readers
+  dgrad_relu,       // dgrad+relu: it is cut off there where the ReLU before the convolution was closed
+  dgrad_bn,         // dgrad+bn: the sums that batch normalisation's backward pass starts from are taken there
 };
-inline constexpr int kFusions = 9;
+inline constexpr int kFusions = 12;
 /// "bn+relu".
 std::string_view name(Fusion fusion);
 
@@ -53,11 +56,13 @@ struct FusedNode {
   Fusion fusion;
   std::string node;               // the name of what stands there now
   std::vector<NodeLabel> merged;  // what stood there
-  double bytes_saved = 0;         // of forward traffic, by Operation::cost
+  double bytes_saved = 0;         // of traffic, by Operation::cost; what a forward rewrite saves in the backward pass is not counted
 };
 
 /// Rewrites a forward graph, before its gradient is taken, where that pays on the device: conv+statistics, concat+conv and bn+relu+pool do
 /// not on a CPU. Values in `kept` are read by others than the graph's nodes and stay.
 std::vector<FusedNode> fuse(Graph& graph, FusionSet fusions, std::span<const ValueId> kept, Device device);
+/// Rewrites the backward graph, after the gradient was taken, likewise: dgrad+... . They do not pay on a CPU.
+std::vector<FusedNode> fuse_backward(Graph& graph, FusionSet fusions, std::span<const ValueId> kept, Device device);
 
 }  // namespace epitaxy
