@@ -33,6 +33,21 @@ TEST_F(Planning, ListsFusions) {
   refused(crystalnet({"--fusion", "everything"}), 2, {"everything", "bn+relu"});
 }
 
+TEST_F(Planning, SequencesHaveStepsAndFeatures) {
+  const std::vector<std::string> lstm{"plan", "--model", "lstm",      "--input",         "30x14",    "--classes", "1",     "--hidden",
+                                      "8,8",  "--pool",  "attention", "--bidirectional", "--device", "cpu",       "--json"};
+  const Json planned = Json::parse(done(lstm));
+  EXPECT_EQ(planned["layers"][0]["details"], "2 layers of 8 in both directions");
+  EXPECT_EQ(planned["layers"][0]["output"], Json({32, 16}));
+  // Two directions of 4 gates by 8 units in two layers, attention over 16 features in 8 units, and the dense layer.
+  EXPECT_EQ(planned["parameters"], 2 * 32 * (14 + 8 + 2) + 2 * 32 * (16 + 8 + 2) + (8 * 16 + 8 + 8) + 17);
+  const std::string table = done({"plan", "--model", "xrdnet", "--input", "320x1", "--classes", "2", "--device", "cpu"});
+  for (const char* part : {"stage1.conv", "conv1d", "max_pool1d", "in stage1.bn"}) EXPECT_NE(table.find(part), std::string::npos) << part;
+  refused({"plan", "--model", "lstm", "--input", "30x14x1x1", "--classes", "1"}, 2, {"TxF (30x14)"});
+  refused({"plan", "--model", "lstm", "--input", "30", "--classes", "1"}, 2, {"lstm: takes sequences [T, F]"});
+  refused({"plan", "--model", "lstm", "--input", "30x14", "--classes", "1", "--pool", "first"}, 2, {"--pool", "attention"});
+}
+
 TEST_F(Planning, FitsALimitOrSaysWhatWould) {
   const Json free = Json::parse(done(crystalnet({"--json"})));
   const auto need = free["memory"]["total"].get<std::int64_t>() + free["memory"]["fixed_overhead"].get<std::int64_t>();

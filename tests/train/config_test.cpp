@@ -155,6 +155,35 @@ TEST(Config, DefaultsDependOnTheTask) {
   EXPECT_THROW(resolve(given, images(10)), Error);
 }
 
+TEST(Config, RecurrentNetworksHaveKeysAndDefaults) {
+  Dataset sequences = images(100);
+  sequences.inputs = Tensor(cpu_backend(), {DType::fp32, {100, 6, 2}});
+  const TrainConfig chosen = resolve({}, sequences);
+  EXPECT_EQ(chosen.model, "lstm");
+  EXPECT_EQ(chosen.clip_norm, 1.0f);
+  EXPECT_EQ(model_options(chosen).pool, layers::SequencePool::last);
+
+  TrainConfig given;
+  parse_config("model: gru\nhidden: [8, 8]\npool: attention\nbidirectional: yes\ndropout: 0.25\n", "run.yaml", given);
+  const TrainConfig all = resolve(given, sequences);
+  const ModelOptions options = model_options(all);
+  EXPECT_EQ(options.hidden, (std::vector<std::int64_t>{8, 8}));
+  EXPECT_EQ(options.pool, layers::SequencePool::attention);
+  EXPECT_TRUE(options.bidirectional);
+  EXPECT_EQ(options.dropout, 0.25f);
+  EXPECT_TRUE(settings_without_effect(all, sequences).empty());
+  TrainConfig back;
+  parse_config(to_yaml(all), "again.yaml", back);
+  EXPECT_EQ(to_yaml(back), to_yaml(all));
+
+  given.model = "xrdnet";
+  given.hidden.clear();
+  EXPECT_EQ(settings_without_effect(resolve(given, sequences), sequences).size(), 2u) << "pool and bidirectional";
+  EXPECT_NE(refusal("pool: first\n").find("one of none, last, mean, attention"), std::string::npos);
+  EXPECT_NE(refusal("pool: none\n").find("a network pools its sequence"), std::string::npos);
+  EXPECT_NE(refusal("dropout: 1\n").find("not within"), std::string::npos);
+}
+
 TEST(Config, MemorySizes) {
   EXPECT_EQ(parse_memory_size("123"), 123u);
   EXPECT_EQ(parse_memory_size("1.5K"), 1536u);
