@@ -28,6 +28,17 @@ void parallel_for(std::int64_t count, Body&& body, [[maybe_unused]] std::int64_t
   if (count > 0) body(0, count);
 }
 
+/// work(row) for rows of `width` elements, in parallel.
+template <class Work>
+void each_row(std::int64_t rows, std::int64_t width, Work&& work) {
+  parallel_for(
+      rows,
+      [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t row = first; row < last; ++row) work(row);
+      },
+      std::max<std::int64_t>(1, (1 << 15) / std::max<std::int64_t>(width, 1)));
+}
+
 /// Calls body(part) for each part of [0, parts), one to a thread where there are as many.
 template <class Body>
 void parallel_parts(int parts, Body&& body) {

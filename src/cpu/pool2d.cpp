@@ -11,17 +11,6 @@ namespace {
 
 constexpr std::int64_t kChunk = 64;  // channels whose sums are held at once
 
-/// Rows of `width` elements: work(row) for each, in parallel.
-template <class Work>
-void each_row(std::int64_t rows, std::int64_t width, Work&& work) {
-  parallel_for(
-      rows,
-      [&](std::int64_t first, std::int64_t last) {
-        for (std::int64_t row = first; row < last; ++row) work(row);
-      },
-      std::max<std::int64_t>(1, (1 << 15) / std::max<std::int64_t>(width, 1)));
-}
-
 /// The part of a window that lies inside [0, size).
 struct Span {
   std::int64_t first, last;

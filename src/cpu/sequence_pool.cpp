@@ -10,17 +10,6 @@ namespace {
 
 constexpr std::int64_t kChunk = 64;  // channels whose sums are held at once
 
-/// work(row) for rows of `width` elements, in parallel.
-template <class Work>
-void each_row(std::int64_t rows, std::int64_t width, Work&& work) {
-  parallel_for(
-      rows,
-      [&](std::int64_t first, std::int64_t last) {
-        for (std::int64_t row = first; row < last; ++row) work(row);
-      },
-      std::max<std::int64_t>(1, (1 << 15) / std::max<std::int64_t>(width, 1)));
-}
-
 }  // namespace
 
 template <>
