@@ -1,9 +1,8 @@
 // The fast recurrent path, backward. Time is walked in chunks: in a chunk each group of sequences goes back on its own thread and leaves
 // the gradients of its pre-activations, its inputs and its states as rows; then all threads together add the outer products of those rows
 // to the weight gradients, in the order of the rows, so that bits do not depend on the number of threads.
-#include "cpu/parallel.h"
 #include "cpu/rnn_cells.h"
-#include "cpu/rnn_layout.h"
+#include "cpu/rnn_walk.h"
 #include "epitaxy/dtype_switch.h"
 
 namespace epitaxy {
@@ -13,28 +12,22 @@ using namespace rnn_tiles;
 namespace {
 
 template <class T>
-class Backward {
+class Backward : RnnWalk {
   using E = Operand<T>;
 
  public:
   Backward(const RnnLayout& layout, const RnnGradientArgs& args, std::byte* workspace)
-      : l_(layout), p_(layout.problem), args_(args), workspace_(workspace), order_(sort_sequences(layout, args.lengths, workspace)) {}
+      : RnnWalk(layout, args.lengths, workspace), args_(args), reserve_(static_cast<const T*>(args.reserve)) {}
 
   void run() {
     const std::int64_t L = p_.options.layers, rows = p_.batch * p_.steps;
-    std::fill_n(floats(l_.zeros), std::max(kPanel, p_.hidden()), 0.0f);
-    const T* const reserve = static_cast<const T*>(args_.reserve);
-    const T* const kept = reserve + L * p_.directions() * rows * rnn_saved(p_);
+    const T* const kept = reserve_ + L * p_.directions() * rows * rnn_saved(p_);
     for (layer_ = L - 1; layer_ >= 0; --layer_) {
       input_ = layer_ ? kept + (layer_ - 1) * rows * p_.width() : static_cast<const T*>(args_.x);
       output_ = layer_ + 1 == L ? static_cast<const T*>(args_.y) : kept + layer_ * rows * p_.width();
       dy_ = layer_ + 1 == L ? nullptr : floats(l_.between[(layer_ + 1) % l_.betweens]);
       choose_dx();
-      for (direction_ = 0; direction_ < p_.directions(); ++direction_) {
-        place_ = layer_ * p_.directions() + direction_;
-        saved_ = reserve + place_ * rows * rnn_saved(p_);
-        run_direction();
-      }
+      each_direction([&] { run_direction(); });
     }
     if constexpr (!std::is_same_v<T, float>)
       if (args_.dx) {
@@ -48,26 +41,15 @@ class Backward {
   }
 
  private:
-  float* floats(std::size_t offset) const { return reinterpret_cast<float*>(workspace_ + offset); }
   E* operands(std::size_t offset) const { return reinterpret_cast<E*>(workspace_ + offset); }
   float* dh_row(std::int64_t position) const { return floats(l_.h) + position * l_.output_stride; }
-  float* dc_row(std::int64_t position) const { return floats(l_.c) + position * l_.hidden_stride; }
-  bool is_gru() const { return p_.options.mode == RnnMode::gru; }
-  bool is_projected() const { return p_.options.projection > 0; }
-  std::int64_t row_of(std::int64_t position, std::int64_t s) const {
-    return order_.order[position] * p_.steps + (direction_ ? order_.lengths[position] - 1 - s : s);
-  }
 
   /// Where the gradient of this layer's input goes, fp32; zeros beyond the lengths.
   void choose_dx() {
     dx_ = nullptr;
     if (layer_ == 0 && !args_.dx) return;
     dx_ = layer_ == 0 && p_.dtype == DType::fp32 ? static_cast<float*>(args_.dx) : floats(l_.between[layer_ % l_.betweens]);
-    const std::int64_t I = p_.input_of(layer_);
-    for (std::int64_t at = 0; at < p_.batch; ++at) {
-      const std::int64_t length = order_.lengths[at];
-      std::fill_n(dx_ + (order_.order[at] * p_.steps + length) * I, (p_.steps - length) * I, 0.0f);
-    }
+    clear_beyond_lengths(dx_, p_.input_of(layer_));
   }
 
   void pack() {
@@ -83,9 +65,9 @@ class Backward {
     const std::int64_t P = p_.output(), H = p_.hidden();
     const T *dh_n = static_cast<const T*>(args_.dh_n), *dc_n = static_cast<const T*>(args_.dc_n);
     for (std::int64_t at = 0; at < p_.batch; ++at) {
-      const std::int64_t state = place_ * p_.batch + order_.order[at];
+      const std::int64_t state = state_of(at);
       for (std::int64_t j = 0; j < P; ++j) dh_row(at)[j] = dh_n ? to_float(dh_n[state * P + j]) : 0.0f;
-      for (std::int64_t j = 0; j < H; ++j) dc_row(at)[j] = dc_n ? to_float(dc_n[state * H + j]) : 0.0f;
+      for (std::int64_t j = 0; j < H; ++j) c_row(at)[j] = dc_n ? to_float(dc_n[state * H + j]) : 0.0f;
     }
   }
 
@@ -93,9 +75,9 @@ class Backward {
     const std::int64_t P = p_.output(), H = p_.hidden();
     T *dh0 = static_cast<T*>(args_.dh0), *dc0 = static_cast<T*>(args_.dc0);
     for (std::int64_t at = 0; at < p_.batch; ++at) {
-      const std::int64_t state = place_ * p_.batch + order_.order[at];
+      const std::int64_t state = state_of(at);
       for (std::int64_t j = 0; dh0 && j < P; ++j) dh0[state * P + j] = round<T>(dh_row(at)[j]);
-      for (std::int64_t j = 0; dc0 && j < H; ++j) dc0[state * H + j] = round<T>(dc_row(at)[j]);
+      for (std::int64_t j = 0; dc0 && j < H; ++j) dc0[state * H + j] = round<T>(c_row(at)[j]);
     }
   }
 
@@ -108,14 +90,11 @@ class Backward {
       const std::int64_t first = std::max<std::int64_t>(0, last - l_.chunk_steps);
       std::int64_t rows = 0;
       for (std::int64_t s = first; s < last; ++s) rows += rows_at(s);
-      parallel_parts(l_.threads, [&](int thread) {
-        std::byte* const scratch = workspace_ + l_.scratch + static_cast<std::size_t>(thread) * l_.scratch_bytes;
-        for (std::int64_t group = thread; group < l_.groups; group += l_.threads) {
-          std::int64_t base = rows;
-          for (std::int64_t s = last - 1; s >= first; --s) {
-            base -= rows_at(s);
-            step(group, s, base, scratch);
-          }
+      each_group([&](std::int64_t group, std::byte* scratch) {
+        std::int64_t base = rows;
+        for (std::int64_t s = last - 1; s >= first; --s) {
+          base -= rows_at(s);
+          step(group, s, base, scratch);
         }
       });
       parallel_parts(l_.threads, [&](int thread) { add_weight_gradients(rows, thread); });
@@ -145,13 +124,7 @@ class Backward {
       return kPair<E> == 1 ? chunk + position * l_.gate_stride : operand + own * l_.gate_stride;
     };
     constexpr RowProduct<E> kNone;
-    const auto each_block = [&](auto&& work) {
-      for (std::int64_t i = 0; i < l_.group_blocks; ++i) {
-        const std::int64_t block = group + i * l_.groups, rows = order_.rows_of(block, s);
-        if (rows > 0) work(row_tile_of<E>(rows), rows, block * kTileRows, i * kTileRows);
-      }
-    };
-    each_block([&](RowTile<E>, std::int64_t rows, std::int64_t position, std::int64_t own) {
+    each_block(group, s, [&](std::int64_t rows, std::int64_t position, std::int64_t own) {
       const std::int64_t row = base + position;
       put_rows(operands(l_.chunk_x), l_.input_stride, row, rows, I, [&](std::int64_t r) { return input_ + row_of(position + r, s) * I; });
       put_rows(operands(l_.chunk_h), l_.output_stride, row, rows, P, [&](std::int64_t r) { return h_before(position + r, s); });
@@ -159,17 +132,17 @@ class Backward {
       if (!is_projected()) return;
       put_rows(operands(l_.chunk_dh), l_.output_stride, row, rows, P, [&](std::int64_t r) { return dh_row(position + r); });
       for (std::int64_t r = 0; r < rows; ++r) {
-        rnn_cells::lstm_unprojected(saved_at(s, position + r), du_row(own + r), H);
+        rnn_cells::lstm_unprojected(saved(position + r, s), du_row(own + r), H);
         put_row(operand + (own + r) * l_.output_stride, dh_row(position + r), P);
       }
       put_rows(operands(l_.chunk_u), l_.hidden_stride, row, rows, H, [&](std::int64_t r) { return du_row(own + r); });
     });
     for (std::int64_t n = 0; is_projected() && n < H; n += kPanel)
-      each_block([&](RowTile<E> tile, std::int64_t, std::int64_t, std::int64_t own) {
-        tile({operand + own * l_.output_stride, l_.output_stride, panel_at(operands(l_.packed_hr), n, P), P}, kNone, floats(l_.zeros), 0,
-             du_row(own) + n, l_.hidden_stride);
+      each_block(group, s, [&](std::int64_t rows, std::int64_t, std::int64_t own) {
+        row_tile_of<E>(rows)({operand + own * l_.output_stride, l_.output_stride, panel_at(operands(l_.packed_hr), n, P), P}, kNone,
+                             floats(l_.zeros), 0, du_row(own) + n, l_.hidden_stride);
       });
-    each_block([&](RowTile<E>, std::int64_t rows, std::int64_t position, std::int64_t own) {
+    each_block(group, s, [&](std::int64_t rows, std::int64_t position, std::int64_t own) {
       for (std::int64_t r = 0; r < rows; ++r) {
         cell(position + r, s, is_projected() ? du_row(own + r) : dh_row(position + r), da_row(position + r, own + r));
         if constexpr (kPair < E >> 1) put_row(operand + (own + r) * l_.gate_stride, da_row(position + r, own + r), columns);
@@ -181,19 +154,19 @@ class Backward {
     const std::int64_t shared = is_gru() ? 2 * H : gates;
     for (std::int64_t n = 0; n < P; n += kPanel) {
       const E* w = panel_at(operands(l_.packed_hh), n, gates);
-      each_block([&](RowTile<E> tile, std::int64_t, std::int64_t position, std::int64_t own) {
+      each_block(group, s, [&](std::int64_t rows, std::int64_t position, std::int64_t own) {
         const E* row = gate_rows(position, own);
         const RowProduct<E> first{row, l_.gate_stride, w, shared},
             second{row + 3 * H, l_.gate_stride, w + shared * kPanel, is_gru() ? H : 0};
         float* const to = dh_row(position) + n;
-        tile(first, second, is_gru() ? to : floats(l_.zeros), is_gru() ? l_.output_stride : 0, to, l_.output_stride);
+        row_tile_of<E>(rows)(first, second, is_gru() ? to : floats(l_.zeros), is_gru() ? l_.output_stride : 0, to, l_.output_stride);
       });
     }
     for (std::int64_t n = 0; dx_ && n < I; n += kPanel)
-      each_block([&](RowTile<E> tile, std::int64_t rows, std::int64_t position, std::int64_t own) {
+      each_block(group, s, [&](std::int64_t rows, std::int64_t position, std::int64_t own) {
         float part[kTileRows * kPanel];
-        tile({gate_rows(position, own), l_.gate_stride, panel_at(operands(l_.packed_ih), n, gates), gates}, kNone, floats(l_.zeros), 0,
-             part, kPanel);
+        row_tile_of<E>(rows)({gate_rows(position, own), l_.gate_stride, panel_at(operands(l_.packed_ih), n, gates), gates}, kNone,
+                             floats(l_.zeros), 0, part, kPanel);
         for (std::int64_t r = 0; r < rows; ++r) {
           float* __restrict to = dx_ + row_of(position + r, s) * I + n;
           const float* __restrict from = part + r * kPanel;
@@ -203,12 +176,12 @@ class Backward {
       });
   }
 
-  const T* saved_at(std::int64_t s, std::int64_t position) const { return saved_ + (s * p_.batch + position) * rnn_saved(p_); }
+  const T* saved(std::int64_t position, std::int64_t s) const { return reserve_ + saved_at(position, s); }
 
   const T* h_before(std::int64_t position, std::int64_t s) const {
     if (s) return output_ + (row_of(position, s) + (direction_ ? 1 : -1)) * p_.width() + direction_ * p_.output();
     if (!args_.h0) return reinterpret_cast<const T*>(floats(l_.zeros));
-    return static_cast<const T*>(args_.h0) + (place_ * p_.batch + order_.order[position]) * p_.output();
+    return static_cast<const T*>(args_.h0) + state_of(position) * p_.output();
   }
 
   void add_dy(std::int64_t position, std::int64_t s) const {
@@ -227,12 +200,12 @@ class Backward {
     const std::int64_t H = p_.hidden();
     switch (p_.options.mode) {
       case RnnMode::lstm: {
-        const T* before = s          ? saved_at(s - 1, position) + 4 * H
-                          : args_.c0 ? static_cast<const T*>(args_.c0) + (place_ * p_.batch + order_.order[position]) * H
+        const T* before = s          ? saved(position, s - 1) + 4 * H
+                          : args_.c0 ? static_cast<const T*>(args_.c0) + state_of(position) * H
                                      : reinterpret_cast<const T*>(floats(l_.zeros));
-        return rnn_cells::lstm_back(saved_at(s, position), before, du, dc_row(position), da, H);
+        return rnn_cells::lstm_back(saved(position, s), before, du, c_row(position), da, H);
       }
-      case RnnMode::gru: return rnn_cells::gru_back(saved_at(s, position), h_before(position, s), du, da, H);
+      case RnnMode::gru: return rnn_cells::gru_back(saved(position, s), h_before(position, s), du, da, H);
       default:
         return rnn_cells::rnn_back(output_ + row_of(position, s) * p_.width() + direction_ * H, du, da,
                                    p_.options.mode == RnnMode::rnn_relu, H);
@@ -277,15 +250,11 @@ class Backward {
     if (is_gru()) std::memcpy(args_.gradients[index.bias_hh] + 2 * H, floats(l_.db) + 3 * H, static_cast<std::size_t>(H) * sizeof(float));
   }
 
-  const RnnLayout& l_;
-  const RnnProblem& p_;
   const RnnGradientArgs& args_;
-  std::byte* workspace_;
-  RnnOrder order_;
-  const T *input_ = nullptr, *output_ = nullptr, *saved_ = nullptr;
+  const T* reserve_;
+  const T *input_ = nullptr, *output_ = nullptr;
   const float* dy_ = nullptr;  // of a layer below the last
   float* dx_ = nullptr;
-  std::int64_t layer_ = 0, direction_ = 0, place_ = 0;
 };
 
 }  // namespace

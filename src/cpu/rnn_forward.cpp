@@ -1,9 +1,8 @@
 // The fast recurrent path, forward. A group of sequences runs through time on its own thread with no waiting: at each step one product of
 // [x, h'] with both weight matrices, packed once and kept in the cache, then the gates. All arithmetic is fp32; h is rounded to the
 // storage type at every step.
-#include "cpu/parallel.h"
 #include "cpu/rnn_cells.h"
-#include "cpu/rnn_layout.h"
+#include "cpu/rnn_walk.h"
 #include "epitaxy/dtype_switch.h"
 
 namespace epitaxy {
@@ -13,45 +12,30 @@ using namespace rnn_tiles;
 namespace {
 
 template <class T>
-class Forward {
+class Forward : RnnWalk {
   using E = Operand<T>;
 
  public:
-  Forward(const RnnLayout& layout, const RnnArgs& args, std::byte* workspace)
-      : l_(layout), p_(layout.problem), args_(args), workspace_(workspace), order_(sort_sequences(layout, args.lengths, workspace)) {}
+  Forward(const RnnLayout& layout, const RnnArgs& args, std::byte* workspace) : RnnWalk(layout, args.lengths, workspace), args_(args) {}
 
   void run() {
     const std::int64_t L = p_.options.layers, rows = p_.batch * p_.steps;
-    std::fill_n(floats(l_.zeros), std::max(kPanel, p_.hidden()), 0.0f);
-    T* const reserve = static_cast<T*>(args_.reserve);
-    T* const kept = reserve ? reserve + L * p_.directions() * rows * rnn_saved(p_) : nullptr;
+    reserve_ = static_cast<T*>(args_.reserve);
+    T* const kept = reserve_ ? reserve_ + L * p_.directions() * rows * rnn_saved(p_) : nullptr;
     input_ = static_cast<const T*>(args_.x);
     for (layer_ = 0; layer_ < L; ++layer_) {
       output_ = layer_ + 1 == L ? static_cast<T*>(args_.y)
                 : kept          ? kept + layer_ * rows * p_.width()
                                 : reinterpret_cast<T*>(workspace_ + l_.between[layer_ % l_.betweens]);
-      clear_beyond_lengths();
-      for (direction_ = 0; direction_ < p_.directions(); ++direction_) {
-        place_ = layer_ * p_.directions() + direction_;
-        saved_ = reserve ? reserve + place_ * rows * rnn_saved(p_) : nullptr;
-        run_direction();
-      }
+      clear_beyond_lengths(output_, p_.width());
+      each_direction([&] { run_direction(); });
       input_ = output_;
     }
   }
 
  private:
-  float* floats(std::size_t offset) const { return reinterpret_cast<float*>(workspace_ + offset); }
   E* operands(std::size_t offset) const { return reinterpret_cast<E*>(workspace_ + offset); }
   E* h_row(std::int64_t position) const { return operands(l_.h) + position * l_.output_stride; }
-  float* c_row(std::int64_t position) const { return floats(l_.c) + position * l_.hidden_stride; }
-
-  void clear_beyond_lengths() const {
-    for (std::int64_t at = 0; at < p_.batch; ++at) {
-      const std::int64_t length = order_.lengths[at];
-      std::fill_n(output_ + (order_.order[at] * p_.steps + length) * p_.width(), (p_.steps - length) * p_.width(), T{});
-    }
-  }
 
   void pack() {
     const auto index = rnn_parameter_index(p_, layer_, direction_);
@@ -74,7 +58,7 @@ class Forward {
     const std::int64_t P = p_.output(), H = p_.hidden();
     const T *h0 = static_cast<const T*>(args_.h0), *c0 = static_cast<const T*>(args_.c0);
     for (std::int64_t at = 0; at < p_.batch; ++at) {
-      const std::int64_t state = place_ * p_.batch + order_.order[at];
+      const std::int64_t state = state_of(at);
       put_row(h_row(at), h0 ? h0 + state * P : reinterpret_cast<const T*>(floats(l_.zeros)), P);
       for (std::int64_t j = 0; j < H; ++j) c_row(at)[j] = c0 ? to_float(c0[state * H + j]) : 0.0f;
     }
@@ -84,7 +68,7 @@ class Forward {
     const std::int64_t P = p_.output(), H = p_.hidden();
     T *h_n = static_cast<T*>(args_.h_n), *c_n = static_cast<T*>(args_.c_n);
     for (std::int64_t at = 0; at < p_.batch; ++at) {
-      const std::int64_t state = place_ * p_.batch + order_.order[at];
+      const std::int64_t state = state_of(at);
       for (std::int64_t j = 0; j < P; ++j) h_n[state * P + j] = round<T>(to_float(h_row(at)[j]));
       for (std::int64_t j = 0; c_n && j < H; ++j) c_n[state * H + j] = round<T>(c_row(at)[j]);
     }
@@ -93,10 +77,7 @@ class Forward {
   void run_direction() {
     pack();
     load_states();
-    parallel_parts(l_.threads, [&](int thread) {
-      std::byte* const scratch = workspace_ + l_.scratch + static_cast<std::size_t>(thread) * l_.scratch_bytes;
-      for (std::int64_t group = thread; group < l_.groups; group += l_.threads) run_group(group, scratch);
-    });
+    each_group([&](std::int64_t group, std::byte* scratch) { run_group(group, scratch); });
     store_states();
   }
 
@@ -108,18 +89,12 @@ class Forward {
     const float *bias = floats(l_.bias), *bias_h = bias + round_up(gates, kPanel);
     constexpr RowProduct<E> kNone;
     for (std::int64_t s = 0; s < order_.longest; ++s) {
-      const auto each_block = [&](auto&& work) {  // (rows, first position, first row of scratch) of the group's blocks that still run
-        for (std::int64_t i = 0; i < l_.group_blocks; ++i) {
-          const std::int64_t block = group + i * l_.groups, rows = order_.rows_of(block, s);
-          if (rows > 0) work(rows, block * kTileRows, i * kTileRows);
-        }
-      };
-      each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
+      each_block(group, s, [&](std::int64_t rows, std::int64_t position, std::int64_t own) {
         for (std::int64_t r = 0; r < rows; ++r) put_row(x + (own + r) * l_.input_stride, input_ + row_of(position + r, s) * I, I);
       });
       for (std::int64_t n = 0; n < gates; n += kPanel) {
         const E *w_ih = panel_at(operands(l_.packed_ih), n, I), *w_hh = panel_at(operands(l_.packed_hh), n, P);
-        each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
+        each_block(group, s, [&](std::int64_t rows, std::int64_t position, std::int64_t own) {
           const RowProduct<E> from_x{x + own * l_.input_stride, l_.input_stride, w_ih, I},
               from_h{h_row(position), l_.output_stride, w_hh, P};
           const RowTile<E> tile = row_tile_of<E>(rows);
@@ -129,23 +104,23 @@ class Forward {
           tile(from_h, kNone, bias_h + n, 0, a_h + own * l_.gate_stride + n, l_.gate_stride);
         });
       }
-      each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
+      each_block(group, s, [&](std::int64_t rows, std::int64_t position, std::int64_t own) {
         for (std::int64_t r = 0; r < rows; ++r)
           step(a + (own + r) * l_.gate_stride, a_h + (own + r) * l_.gate_stride, position + r, s, u + (own + r) * l_.hidden_stride);
       });
-      if (p_.options.projection) {
-        each_block([&](std::int64_t rows, std::int64_t, std::int64_t own) {
+      if (is_projected()) {
+        each_block(group, s, [&](std::int64_t rows, std::int64_t, std::int64_t own) {
           for (std::int64_t r = own; r < own + rows; ++r) put_row(u_rows + r * l_.hidden_stride, u + r * l_.hidden_stride, H);
         });
         for (std::int64_t n = 0; n < P; n += kPanel)
-          each_block([&](std::int64_t rows, std::int64_t, std::int64_t own) {
+          each_block(group, s, [&](std::int64_t rows, std::int64_t, std::int64_t own) {
             row_tile_of<E>(rows)({u_rows + own * l_.hidden_stride, l_.hidden_stride, panel_at(operands(l_.packed_hr), n, H), H}, kNone,
                                  floats(l_.zeros), 0, a + own * l_.gate_stride + n, l_.gate_stride);
           });
       }
-      each_block([&](std::int64_t rows, std::int64_t position, std::int64_t own) {
+      each_block(group, s, [&](std::int64_t rows, std::int64_t position, std::int64_t own) {
         for (std::int64_t r = 0; r < rows; ++r) {
-          const float* from = p_.options.projection ? a + (own + r) * l_.gate_stride : u + (own + r) * l_.hidden_stride;
+          const float* from = is_projected() ? a + (own + r) * l_.gate_stride : u + (own + r) * l_.hidden_stride;
           T* const to = output_ + row_of(position + r, s) * p_.width() + direction_ * P;
           convert_row(to, from, P);
           put_row(h_row(position + r), to, P);
@@ -154,15 +129,9 @@ class Forward {
     }
   }
 
-  bool is_gru() const { return p_.options.mode == RnnMode::gru; }
-  /// Row of [N,T] memory that a sequence reads at scan step s.
-  std::int64_t row_of(std::int64_t position, std::int64_t s) const {
-    return order_.order[position] * p_.steps + (direction_ ? order_.lengths[position] - 1 - s : s);
-  }
-
   void step(const float* a, const float* a_h, std::int64_t position, std::int64_t s, float* u) const {
     const std::int64_t H = p_.hidden();
-    T* const saved = saved_ ? saved_ + (s * p_.batch + position) * rnn_saved(p_) : nullptr;
+    T* const saved = reserve_ ? reserve_ + saved_at(position, s) : nullptr;
     switch (p_.options.mode) {
       case RnnMode::lstm:
         return saved ? rnn_cells::lstm<true, T>(a, c_row(position), u, saved, H)
@@ -174,14 +143,9 @@ class Forward {
     }
   }
 
-  const RnnLayout& l_;
-  const RnnProblem& p_;
   const RnnArgs& args_;
-  std::byte* workspace_;
-  RnnOrder order_;
   const T* input_ = nullptr;
-  T *output_ = nullptr, *saved_ = nullptr;
-  std::int64_t layer_ = 0, direction_ = 0, place_ = 0;
+  T *output_ = nullptr, *reserve_ = nullptr;
 };
 
 }  // namespace

@@ -68,8 +68,25 @@ class RnnBase : public Operation {
                 options_.lengths ? ", own lengths" : "");
   }
   bool capturable() const override { return !options_.lengths; }
+  std::size_t workspace_bytes(std::span<const TensorSpec>, const Context& context, const Prepared* prepared) const final {
+    if (context.device().kind == DeviceKind::cpu && prepared) return cpu_rnn_workspace_bytes(*prepared);
+#if EPITAXY_HAS_CUDA
+    if (context.device().kind == DeviceKind::cuda) return cuda_rnn_workspace_bytes(*prepared);
+#endif
+    return 0;
+  }
 
  protected:
+  /// Of the fast CPU path or of cuDNN: the forward pass, or where `given`, the gradient. The reference needs nothing.
+  std::shared_ptr<Prepared> prepare_pass(std::span<const TensorSpec> inputs, const Context& context, const RnnGradients* given) const {
+    const RnnProblem p = problem(inputs[0]);
+    if (context.device().kind == DeviceKind::cpu && !context.reference)
+      return cpu_prepare_rnn(p, given ? RnnPass::backward : RnnPass::forward);
+#if EPITAXY_HAS_CUDA
+    if (context.device().kind == DeviceKind::cuda) return cuda_prepare_rnn(p, given);
+#endif
+    return nullptr;
+  }
   static const RnnOptions& check(const RnnOptions& o) {
     const auto op = epitaxy::name(o.mode);
     require(o.hidden >= 1, op, ": hidden must be at least 1, got ", o.hidden);
@@ -81,22 +98,23 @@ class RnnBase : public Operation {
   std::string base_name() const { return options_.mode == RnnMode::lstm ? "lstm" : options_.mode == RnnMode::gru ? "gru" : "rnn"; }
   RnnProblem problem(const TensorSpec& x) const { return {options_, x.dtype, x.shape[0], x.shape[1], x.shape[2]}; }
 
+  /// That input i, where there is one, is as wanted.
+  void expect(std::span<const TensorSpec> inputs, int i, const char* what, const TensorSpec& wanted) const {
+    if (i < 0) return;
+    const TensorSpec& got = inputs[static_cast<std::size_t>(i)];
+    require(got == wanted, name(), ": ", what, " must be ", wanted, ", got ", got);
+  }
   RnnProblem check_shared(std::span<const TensorSpec> inputs) const {
-    const std::string op = name();
     const TensorSpec& x = inputs[0];
-    require(is_floating(x.dtype) && x.shape.rank() == 3 && x.shape.count() > 0, op, ": x must be floating [N, T, I], not empty, got ", x);
+    require(is_floating(x.dtype) && x.shape.rank() == 3 && x.shape.count() > 0, name(), ": x must be floating [N, T, I], not empty, got ",
+            x);
     const RnnProblem p = problem(x);
-    const auto expect = [&](int i, const char* what, const TensorSpec& wanted) {
-      if (i >= 0)
-        require(inputs[static_cast<std::size_t>(i)] == wanted, op, ": ", what, " must be ", wanted, ", got ",
-                inputs[static_cast<std::size_t>(i)]);
-    };
-    expect(at_.lengths, "lengths", {DType::int32, {p.batch}});
-    expect(at_.h0, "h0", state(p, p.output()));
-    expect(at_.c0, "c0", state(p, p.hidden()));
+    expect(inputs, at_.lengths, "lengths", {DType::int32, {p.batch}});
+    expect(inputs, at_.h0, "h0", state(p, p.output()));
+    expect(inputs, at_.c0, "c0", state(p, p.hidden()));
     int i = at_.parameters;
     for (const auto& parameter : rnn_parameters(options_, p.input))
-      expect(i++, parameter.name.c_str(), {parameter.shape.rank() == 1 ? DType::fp32 : x.dtype, parameter.shape});
+      expect(inputs, i++, parameter.name.c_str(), {parameter.shape.rank() == 1 ? DType::fp32 : x.dtype, parameter.shape});
     return p;
   }
   TensorSpec state(const RnnProblem& p, std::int64_t size) const { return {p.dtype, {options_.layers * p.directions(), p.batch, size}}; }
@@ -154,23 +172,12 @@ class Rnn final : public RnnBase {
   }
 
   std::shared_ptr<Prepared> prepare(std::span<const TensorSpec> inputs, const Context& context) const override {
-    if (context.device().kind == DeviceKind::cpu && !context.reference) return cpu_prepare_rnn(problem(inputs[0]), RnnPass::forward);
-#if EPITAXY_HAS_CUDA
-    if (context.device().kind == DeviceKind::cuda) return cuda_prepare_rnn(problem(inputs[0]), nullptr);
-#endif
-    return nullptr;
-  }
-  std::size_t workspace_bytes(std::span<const TensorSpec>, const Context& context, const Prepared* prepared) const override {
-    if (context.device().kind == DeviceKind::cpu && prepared) return cpu_rnn_workspace_bytes(*prepared);
-#if EPITAXY_HAS_CUDA
-    if (context.device().kind == DeviceKind::cuda) return cuda_rnn_workspace_bytes(*prepared);
-#endif
-    return 0;
+    return prepare_pass(inputs, context, nullptr);
   }
 
   void run(const Call& call) const override {
     const auto weights = parameters(call);
-    const RnnProblem p{options_, call.inputs[0].dtype(), call.inputs[0].dim(0), call.inputs[0].dim(1), call.inputs[0].dim(2)};
+    const RnnProblem p = problem(call.inputs[0].spec());
     const RnnArgs args{.problem = p,
                        .x = call.inputs[0].data(),
                        .lengths = lengths(call),
@@ -237,13 +244,8 @@ class RnnGradient final : public RnnBase {
     require_inputs(name().c_str(), inputs.size(), static_cast<std::size_t>(inputs_), static_cast<std::size_t>(inputs_));
     const RnnProblem p = check_shared(inputs);
     const TensorSpec y{p.dtype, {p.batch, p.steps, p.width()}}, h = state(p, p.output()), c = state(p, p.hidden());
-    const auto expect = [&](int i, const char* what, const TensorSpec& wanted) {
-      if (i >= 0)
-        require(inputs[static_cast<std::size_t>(i)] == wanted, name(), ": ", what, " must be ", wanted, ", got ",
-                inputs[static_cast<std::size_t>(i)]);
-    };
-    expect(at_.end, "y", y), expect(at_.end + 1, "reserve", reserve(p));
-    expect(dy_, "dy", y), expect(dh_n_, "dh_n", h), expect(dc_n_, "dc_n", c);
+    expect(inputs, at_.end, "y", y), expect(inputs, at_.end + 1, "reserve", reserve(p));
+    expect(inputs, dy_, "dy", y), expect(inputs, dh_n_, "dh_n", h), expect(inputs, dc_n_, "dc_n", c);
     std::vector<TensorSpec> result;
     if (given_.x) result.push_back(inputs[0]);
     if (at_.h0 >= 0) result.push_back(h);
@@ -253,23 +255,12 @@ class RnnGradient final : public RnnBase {
   }
 
   std::shared_ptr<Prepared> prepare(std::span<const TensorSpec> inputs, const Context& context) const override {
-    if (context.device().kind == DeviceKind::cpu && !context.reference) return cpu_prepare_rnn(problem(inputs[0]), RnnPass::backward);
-#if EPITAXY_HAS_CUDA
-    if (context.device().kind == DeviceKind::cuda) return cuda_prepare_rnn(problem(inputs[0]), &given_);
-#endif
-    return nullptr;
-  }
-  std::size_t workspace_bytes(std::span<const TensorSpec>, const Context& context, const Prepared* prepared) const override {
-    if (context.device().kind == DeviceKind::cpu && prepared) return cpu_rnn_workspace_bytes(*prepared);
-#if EPITAXY_HAS_CUDA
-    if (context.device().kind == DeviceKind::cuda) return cuda_rnn_workspace_bytes(*prepared);
-#endif
-    return 0;
+    return prepare_pass(inputs, context, &given_);
   }
 
   void run(const Call& call) const override {
     const auto weights = parameters(call);
-    const RnnProblem p{options_, call.inputs[0].dtype(), call.inputs[0].dim(0), call.inputs[0].dim(1), call.inputs[0].dim(2)};
+    const RnnProblem p = problem(call.inputs[0].spec());
     std::size_t next = 0;
     const auto output = [&](bool there) { return there ? call.outputs[next++].data() : nullptr; };
     void* const dx = output(given_.x);
