@@ -128,5 +128,19 @@ TEST_F(Sequences, BadTablesGetOneLine) {
   EXPECT_FALSE(fs::exists(in("run")));
 }
 
+TEST_F(Sequences, TheEngineExampleRuns) {
+  const char* data = std::getenv("EPITAXY_TEST_DATA");
+  if (!data || !*data) GTEST_SKIP() << "skipped: EPITAXY_TEST_DATA is not set";
+  if (!EPITAXY_HAS_ZLIB) GTEST_SKIP() << "this build has no zlib";
+  const fs::path examples = fs::path(EPITAXY_FIXTURES).parent_path().parent_path().parent_path() / "examples";
+  const std::string said = done({"train", "--config", (examples / "cmapss.yaml").string(), "--data", std::string(data) + "/cmapss_fd001",
+                                 "--stride", "20", "--threads", "1", "--device", "cpu", "--out", "run"});
+  EXPECT_NE(said.find("sequences: 100 of 128..362 steps"), std::string::npos) << said;
+  const Json scores = Json::parse(done({"evaluate", "--run", "run", "--json"}));
+  EXPECT_EQ(scores["items"], 100);
+  EXPECT_EQ(scores["duplicates"], 0);
+  EXPECT_LT(scores["rmse"].get<double>(), 30.0) << "a constant guess has 40";
+}
+
 }  // namespace
 }  // namespace epitaxy::test
