@@ -7,6 +7,7 @@
 //   across (MN-major)   [rows / 64][64 steps of the reduction][64 rows], 16-bit only
 #pragma once
 
+#include "epitaxy/error.h"
 #include "kernels/conv2d_wgmma.h"
 #include "kernels/device/ptx_sm90.cuh"
 #include "kernels/device/vector.cuh"
@@ -130,6 +131,31 @@ __device__ __forceinline__ void multiply_tile(WgmmaSums<Config>& sums, const Wgm
 #pragma unroll
   for (int block = 0; block < Config::kRowBlocks; ++block) wgmma_wait<0>(sums[block]);
   if (speaks) mbarrier_arrive(&memory.empty[before]);
+}
+
+/// The parts of a block, each with its share of the registers where they move.
+template <bool kMovesRegisters, class Consume, class Produce>
+__device__ __forceinline__ void share_block(Consume&& consume, Produce&& produce) {
+  if (threadIdx.x < kConsumers) {
+    if constexpr (kMovesRegisters) setmaxnreg_inc<232>();
+    consume();
+  } else {
+    if constexpr (kMovesRegisters) setmaxnreg_dec<40>();
+    if (threadIdx.x == kConsumers) produce();
+  }
+}
+
+/// Host: calls launch.template operator()<rows, columns>() for a tile without strips.
+template <class Launch>
+void with_wgmma_tile(Conv2dTile tile, Launch&& launch) {
+  switch (tile) {
+    case Conv2dTile::m128n64: return launch.template operator()<128, 64>();
+    case Conv2dTile::m128n128: return launch.template operator()<128, 128>();
+    case Conv2dTile::m128n256: return launch.template operator()<128, 256>();
+    case Conv2dTile::m256n64: return launch.template operator()<256, 64>();
+    case Conv2dTile::m256n128: return launch.template operator()<256, 128>();
+    default: fail("conv2d: no wgmma kernel for this tile");
+  }
 }
 
 /// The consumer warps meet: what they wrote to shared memory before is visible after.

@@ -99,26 +99,25 @@ __device__ __forceinline__ void store_filter(const WgmmaFilterParams& p, const W
 }
 
 template <class Config>
+__device__ __forceinline__ void consume_filter(const WgmmaFilterParams& p, const WgmmaMemory<Config>& memory) {
+  const int group = consumer_group();
+  Stage<Config::kStages> stage;
+  for (int index = static_cast<int>(blockIdx.x); index < p.items; index += static_cast<int>(gridDim.x)) {
+    const WgmmaFilterItem item = filter_item<Config>(p, index);
+    WgmmaSums<Config> sums;
+    multiply_tile<Config>(sums, memory, stage, group, filter_steps(p, item.part));
+    store_filter<Config>(p, sums, item);
+  }
+}
+
+template <class Config>
 __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks)
     conv2d_wgmma_filter_kernel(const __grid_constant__ WgmmaFilterParams p) {
   if constexpr (kHopper) {
     EPITAXY_DYNAMIC_SHARED(unsigned char, dynamic);
     const WgmmaMemory<Config> memory(dynamic);
     memory.initialise();
-    if (threadIdx.x < kConsumers) {
-      if constexpr (Config::kMovesRegisters) setmaxnreg_inc<232>();
-      const int group = consumer_group();
-      Stage<Config::kStages> stage;
-      for (int index = static_cast<int>(blockIdx.x); index < p.items; index += static_cast<int>(gridDim.x)) {
-        const WgmmaFilterItem item = filter_item<Config>(p, index);
-        WgmmaSums<Config> sums;
-        multiply_tile<Config>(sums, memory, stage, group, filter_steps(p, item.part));
-        store_filter<Config>(p, sums, item);
-      }
-    } else {
-      if constexpr (Config::kMovesRegisters) setmaxnreg_dec<40>();
-      if (threadIdx.x == kConsumers) produce_filter<Config>(p, memory);
-    }
+    share_block<Config::kMovesRegisters>([&] { consume_filter<Config>(p, memory); }, [&] { produce_filter<Config>(p, memory); });
   } else {
     __trap();
   }
@@ -149,14 +148,8 @@ void launch_wgmma_filter(const Conv2dArgs& args, Stream stream) {
 /// The tile of the plan.
 template <class T>
 void launch_wgmma_filter_tile(const Conv2dArgs& args, Stream stream) {
-  switch (args.plan.tile) {
-    case Conv2dTile::m128n64: return launch_wgmma_filter<WgmmaConfig<T, 128, 64, true, true>>(args, stream);
-    case Conv2dTile::m128n128: return launch_wgmma_filter<WgmmaConfig<T, 128, 128, true, true>>(args, stream);
-    case Conv2dTile::m128n256: return launch_wgmma_filter<WgmmaConfig<T, 128, 256, true, true>>(args, stream);
-    case Conv2dTile::m256n64: return launch_wgmma_filter<WgmmaConfig<T, 256, 64, true, true>>(args, stream);
-    case Conv2dTile::m256n128: return launch_wgmma_filter<WgmmaConfig<T, 256, 128, true, true>>(args, stream);
-    default: fail("conv2d: no wgmma kernel for this tile");
-  }
+  with_wgmma_tile(args.plan.tile,
+                  [&]<int kRows, int kColumns>() { launch_wgmma_filter<WgmmaConfig<T, kRows, kColumns, true, true>>(args, stream); });
 }
 
 }  // namespace epitaxy::EPITAXY_WORLD

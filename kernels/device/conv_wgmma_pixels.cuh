@@ -105,13 +105,7 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks) conv2d_wgmm
     EPITAXY_DYNAMIC_SHARED(unsigned char, dynamic);
     const WgmmaMemory<Config> memory(dynamic);
     memory.initialise();
-    if (threadIdx.x < kConsumers) {
-      if constexpr (Config::kMovesRegisters) setmaxnreg_inc<232>();
-      consume_pixels<Config>(p, memory);
-    } else {
-      if constexpr (Config::kMovesRegisters) setmaxnreg_dec<40>();
-      if (threadIdx.x == kConsumers) produce_pixels<Config>(p, memory);
-    }
+    share_block<Config::kMovesRegisters>([&] { consume_pixels<Config>(p, memory); }, [&] { produce_pixels<Config>(p, memory); });
   } else {
     __trap();
   }
@@ -211,14 +205,9 @@ void launch_wgmma_pixels(const Conv2dArgs& args, Stream stream) {
 template <class T, bool kForward>
 void launch_wgmma_pixels_tile(const Conv2dArgs& args, Stream stream) {
   constexpr bool kBAcross = !kForward && sizeof(T) == 2;
-  switch (args.plan.tile) {
-    case Conv2dTile::m128n64: return launch_wgmma_pixels<WgmmaConfig<T, 128, 64, false, kBAcross, kForward>>(args, stream);
-    case Conv2dTile::m128n128: return launch_wgmma_pixels<WgmmaConfig<T, 128, 128, false, kBAcross, kForward>>(args, stream);
-    case Conv2dTile::m128n256: return launch_wgmma_pixels<WgmmaConfig<T, 128, 256, false, kBAcross, kForward>>(args, stream);
-    case Conv2dTile::m256n64: return launch_wgmma_pixels<WgmmaConfig<T, 256, 64, false, kBAcross, kForward>>(args, stream);
-    case Conv2dTile::m256n128: return launch_wgmma_pixels<WgmmaConfig<T, 256, 128, false, kBAcross, kForward>>(args, stream);
-    default: fail("conv2d: no wgmma kernel for this tile");
-  }
+  with_wgmma_tile(args.plan.tile, [&]<int kRows, int kColumns>() {
+    launch_wgmma_pixels<WgmmaConfig<T, kRows, kColumns, false, kBAcross, kForward>>(args, stream);
+  });
 }
 
 }  // namespace epitaxy::EPITAXY_WORLD

@@ -136,13 +136,7 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocks)
     EPITAXY_DYNAMIC_SHARED(unsigned char, dynamic);
     const StripMemory<Config> memory(dynamic);
     memory.initialise();
-    if (threadIdx.x < kConsumers) {
-      setmaxnreg_inc<232>();
-      consume_strips<Config>(p, memory);
-    } else {
-      setmaxnreg_dec<40>();
-      if (threadIdx.x == kConsumers) produce_strips<Config>(p, memory);
-    }
+    share_block<true>([&] { consume_strips<Config>(p, memory); }, [&] { produce_strips<Config>(p, memory); });
   } else {
     __trap();
   }

@@ -107,10 +107,14 @@ void offer_tile(Best& best, const Tile& t, Conv2dPass pass, const Conv2dProblem&
   const std::int64_t chunks = forward ? divide_up(d.first(), depth(d)) + divide_up(d.second, depth(d)) : divide_up(d.k, depth(d));
   const double steps = static_cast<double>(d.r * d.s * chunks) / static_cast<double>(phases);
   const auto element = static_cast<double>(size_of(d.dtype));
-  const double bytes = static_cast<double>(t.rows * t.columns) * element * (d.residual ? 2 : 1);
+  const bool reads_normalised = !forward && d.statistics;
+  const double bytes =
+      static_cast<double>(t.rows * t.columns) * element * (1 + d.residual + (d.mask == ReluMask::output) + reads_normalised);
   double cycles = static_cast<double>(divide_up(rows * columns, profile.multiprocessors)) * tile_cycles(t, steps, bytes, d.s);
-  if (t.strips && d.statistics)  // by another pass over y
-    cycles += 3000 + static_cast<double>(d.output_pixels() * d.k) * element / (16.0 * profile.multiprocessors);
+  if (t.strips && d.statistics) {  // by another pass over y, or dx and what was normalised
+    const auto read = static_cast<double>(forward ? d.output_pixels() * d.k : 2 * d.image_pixels() * d.c);
+    cycles += 3000 + read * element / (16.0 * profile.multiprocessors);
+  }
   best.offer(t.name, 1, cycles);
 }
 

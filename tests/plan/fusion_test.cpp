@@ -178,6 +178,45 @@ TEST(Fusion, TrainsBitwiseAlikeOnTheCpu) {
 #endif
 }
 
+/// A bottleneck block, one with a strided shortcut, and a basic block, narrow.
+Model residual_blocks() {
+  using layers::Activate, layers::BatchNorm;
+  Model model({12, 12, 1}, "residual");
+  Model::Id x = model.chain(model.input(), {conv3x3(8, 1, false), BatchNorm{}, Activate{}});
+  const auto join = [&](Model::Id a, Model::Id b) { return model.add(Activate{}, model.add(layers::Add{}, {a, b})); };
+  x = join(model.chain(x, {conv1x1(4, 1, false), BatchNorm{}, Activate{}, conv3x3(4, 1, false), BatchNorm{}, Activate{},
+                           conv1x1(8, 1, false), BatchNorm{}}),
+           x);
+  const Model::Id shortcut = model.chain(x, {conv1x1(16, 2, false), BatchNorm{}});
+  x = join(model.chain(x, {conv1x1(8, 1, false), BatchNorm{}, Activate{}, conv3x3(16, 2, false), BatchNorm{}}), shortcut);
+  x = join(model.chain(x, {conv3x3(16, 1, false), BatchNorm{}, Activate{}, conv3x3(16, 1, false), BatchNorm{}}), x);
+  model.chain(x, {layers::GlobalAveragePool{}, layers::Dense{5}});
+  return model;
+}
+
+/// Gradients added and masked where the convolution stores them, to the last bit; with their sums taken there, to rounding.
+TEST(Fusion, GradientsOfResidualBlocksTrainAlike) {
+  for (const Device device : devices()) {
+    if (device.kind == DeviceKind::cpu) continue;
+    if (const std::string why = why_absent(device); !why.empty()) {
+      skip_device(device, why);
+      continue;
+    }
+    const Model model = residual_blocks();
+    FusionSet set = FusionSet::none().with(Fusion::bn_relu).with(Fusion::bn_add_relu);
+    const Trained plain = train(model, set, Precision::fp32, device);
+    set = set.with(Fusion::dgrad_add).with(Fusion::dgrad_relu);
+    const Trained masked = train(model, set, Precision::fp32, device);
+    EXPECT_EQ(count(masked.fusions, Fusion::dgrad_add), 3);
+    EXPECT_EQ(count(masked.fusions, Fusion::dgrad_relu), 2);
+    expect_alike(plain, masked);
+    const Trained reduced = train(model, set.with(Fusion::dgrad_bn), Precision::fp32, device);
+    EXPECT_EQ(count(reduced.fusions, Fusion::dgrad_bn), 3 + 4);  // the blocks' inputs, and inside them
+    EXPECT_EQ(plain.metrics[0].loss, reduced.metrics[0].loss);   // the first forward pass is the same
+    EXPECT_NEAR(plain.metrics[1].loss, reduced.metrics[1].loss, 1e-4);
+  }
+}
+
 /// A small network in which everything can be fused.
 Model many_kinds() {
   Model model({8, 8, 1}, "kinds");
