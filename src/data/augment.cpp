@@ -35,4 +35,35 @@ void check_augmentation(const Augmentation& augmentation, const Dataset& data, b
       "flips, rotations and shifts leave them as they are");
 }
 
+double draw_stretch(double most, std::uint64_t seed, std::uint32_t epoch, std::uint64_t item) {
+  return 1 + most * (2.0 * uniform(philox(seed, item, 1, RandomPurpose::augment, epoch).x) - 1);
+}
+
+void stretch(double factor, const Tensor& from, const Tensor& to) {
+  require(from.spec() == to.spec() && factor > 0, "stretch: from ", from.spec(), " to ", to.spec(), " by ", factor);
+  const std::int64_t steps = from.dim(0), channels = from.dim(1);
+  const float* const x = from.as<float>();
+  float* y = to.as<float>();
+  for (std::int64_t t = 0; t < steps; ++t, y += channels) {
+    const double place = static_cast<double>(t) / factor;
+    const auto before = static_cast<std::int64_t>(place);
+    const auto share = static_cast<float>(place - static_cast<double>(before));
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const float low = before < steps ? x[before * channels + c] : 0.0f;
+      const float high = before + 1 < steps ? x[(before + 1) * channels + c] : 0.0f;
+      y[c] = low + share * (high - low);
+    }
+  }
+}
+
+void check_stretch(double most, const Dataset& data, bool targets_invariant) {
+  require(most >= 0 && most <= 0.5, "augmentation: a stretch of ", most, " is outside 0..0.5");
+  if (most == 0) return;
+  require(data.inputs.shape().rank() == 3 && data.inputs.dtype() == DType::fp32 && !data.lengths,
+          "augmentation: only sequences of one length are stretched; '", data.source, "' has items ", data.inputs.shape().tail(),
+          data.lengths ? " of several lengths" : "");
+  require(data.task == Task::classification || targets_invariant,
+          "augmentation could change the targets of a regression; declare the targets invariant if a stretch leaves them as they are");
+}
+
 }  // namespace epitaxy

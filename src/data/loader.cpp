@@ -39,6 +39,7 @@ Loader::Loader(const Dataset& data, LoaderOptions options) : data_(data), option
   require(options_.slots >= 2, "loader: ", options_.slots, " slots; it takes at least 2");
   require(data_.size() > 0, "loader: '", data_.source, "' is empty");
   check_augmentation(options_.augmentation, data_, true);  // whether targets may change is decided where they are known
+  check_stretch(options_.stretch, data_, true);
   const std::int64_t batch = std::min(options_.batch, data_.size());
   std::size_t bytes = 0;
   const auto place = [&](const Tensor& all) {  // of a batch of it in a slot
@@ -140,6 +141,9 @@ void Loader::fill(std::int64_t batch) {
     if (options_.augmentation.any())
       apply_augmentation(draw_augmentation(options_.augmentation, options_.seed, epoch_, from), options_.augmentation.fill,
                          data_.inputs.slice(item, 1).reshape(image), slot.inputs.slice(i, 1).reshape(image));
+    else if (options_.stretch > 0)
+      stretch(draw_stretch(options_.stretch, options_.seed, epoch_, from), data_.inputs.slice(item, 1).reshape(image),
+              slot.inputs.slice(i, 1).reshape(image));
     else
       copy_item(data_.inputs, from, slot.inputs, to);
     copy_item(data_.targets, from, slot.targets, to);

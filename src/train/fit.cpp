@@ -122,6 +122,7 @@ History fit(CompiledModel& model, const Dataset& train, const Dataset& validatio
   loading.seed = options.seed;
   const bool on_device = model.options().augmentation.any();
   if (!on_device) loading.augmentation = options.augmentation;
+  loading.stretch = options.stretch;
   Loader loader(data, loading);
 
   const std::int64_t steps_per_epoch = loader.batches_per_epoch(), all_steps = steps_per_epoch * options.epochs;

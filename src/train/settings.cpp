@@ -156,6 +156,10 @@ std::vector<Setting> data_settings() {
           },
           [](Config c) { return Values{c.augmentation.fill == ShiftFill::wrap ? "wrap" : "edge"}; }),
       one(
+          "stretch", group, "FRACTION", "augmentation of spectra: stretched or compressed by up to this; default 0",
+          [](auto& c, const auto& v) { c.stretch = number_in(v, 0.0, 0.5); },
+          [](Config c) { return c.stretch > 0 ? Values{shortest(c.stretch)} : Values{}; }),
+      one(
           "targets-invariant", group, "", "regression: allows augmentation, for values that flips, turns and shifts do not change",
           [](auto& c, const auto& v) { c.targets_invariant = yes_or_no(v); }, [](Config c) { return toggle(c.targets_invariant); }),
   };

@@ -85,6 +85,7 @@ FitOptions fit_options(const TrainConfig& config, const TrainObserver& observer)
   options.schedule.kind = *config.schedule;
   options.schedule.warmup = config.warmup.value_or(options.schedule.warmup);
   options.augmentation = config.augmentation;
+  options.stretch = config.stretch;
   options.selection = *config.select;
   options.patience = *config.patience;
   options.target_loss = config.target_loss;
@@ -175,6 +176,7 @@ Training::Training(const TrainConfig& config, const TrainObserver& watched) : ob
   if (!result.config.tune) result.config.tune = device.kind == DeviceKind::cuda;
   result.config.data.data = absolute(config.data.data);
   check_augmentation(result.config.augmentation, parts.train, config.targets_invariant);
+  check_stretch(config.stretch, parts.train, config.targets_invariant);
   check_probabilities(result.config, parts.train);
   for (const auto& line : settings_without_effect(result.config, parts.train)) note(line);
   result.card = card_of(result.config, parts.train);

@@ -1,6 +1,7 @@
 // Augmentation: values of each step, draws that depend on (seed, epoch, sample) alone, refusals.
 #include "epitaxy/data/augment.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "files.h"
@@ -83,6 +84,50 @@ TEST(Augment, IsRefusedWhereItWouldChangeATarget) {
   EXPECT_TRUE(mentions(error_of([&] { check_augmentation({.shift = -1}, data, true); }, Fault::usage), {"-1"}));
   data.inputs = Tensor(cpu_backend(), {DType::fp32, {2, 8}});
   EXPECT_TRUE(mentions(error_of([&] { check_augmentation(flip, data, true); }, Fault::usage), {"images"}));
+}
+
+TEST(Augment, StretchesSequencesBetweenTheirSteps) {
+  const auto stretched = [](double factor) {
+    Tensor from(cpu_backend(), {DType::fp32, {4, 2}}), to(cpu_backend(), {DType::fp32, {4, 2}});
+    const float values[] = {1, 10, 3, 30, 5, 50, 9, 90};
+    std::copy(std::begin(values), std::end(values), from.as<float>());
+    stretch(factor, from, to);
+    return values_of<float>(to);
+  };
+  EXPECT_EQ(stretched(1), (std::vector<float>{1, 10, 3, 30, 5, 50, 9, 90}));
+  EXPECT_EQ(stretched(2), (std::vector<float>{1, 10, 2, 20, 3, 30, 4, 40}));
+  EXPECT_EQ(stretched(0.5), (std::vector<float>{1, 10, 5, 50, 0, 0, 0, 0})) << "zero beyond the last step";
+  EXPECT_EQ(stretched(0.8), (std::vector<float>{1, 10, 3.5f, 35, 7, 70, 2.25f, 22.5f}));
+}
+
+TEST(Augment, StretchesAreDrawnEvenlyAndRefusedWhereTheyMakeNoSense) {
+  double low = 2, high = 0, sum = 0;
+  for (std::uint64_t item = 0; item < 2000; ++item) {
+    const double factor = draw_stretch(0.25, 1, 3, item);
+    EXPECT_EQ(factor, draw_stretch(0.25, 1, 3, item));
+    low = std::min(low, factor), high = std::max(high, factor), sum += factor;
+  }
+  EXPECT_GE(low, 0.75);
+  EXPECT_LT(low, 0.752);
+  EXPECT_LE(high, 1.25);
+  EXPECT_GT(high, 1.248);
+  EXPECT_NEAR(sum / 2000, 1, 0.01);
+  EXPECT_NE(draw_stretch(0.25, 1, 3, 0), draw_stretch(0.25, 1, 4, 0));
+
+  Dataset data;
+  data.inputs = Tensor(cpu_backend(), {DType::fp32, {2, 8, 1}});
+  EXPECT_NO_THROW(check_stretch(0.1, data));
+  EXPECT_THROW(check_stretch(0.6, data), Error);
+  EXPECT_THROW(check_stretch(-0.1, data), Error);
+  data.task = Task::regression;
+  EXPECT_THROW(check_stretch(0.1, data), Error);
+  EXPECT_NO_THROW(check_stretch(0.1, data, true));
+  data.lengths = Tensor(cpu_backend(), {DType::int32, {2}});
+  EXPECT_THROW(check_stretch(0.1, data, true), Error);
+  EXPECT_NO_THROW(check_stretch(0, data));
+  data.inputs = Tensor(cpu_backend(), {DType::fp32, {2, 8}});
+  data.lengths = {};
+  EXPECT_THROW(check_stretch(0.1, data, true), Error);
 }
 
 }  // namespace epitaxy::test

@@ -114,6 +114,23 @@ TEST(Loader, AugmentationDoesNotDependOnBatchOrSlots) {
   EXPECT_NE(one, values_of<std::uint16_t>(data.inputs));
 }
 
+TEST(Loader, StretchesEachSequenceByItsOwnDraw) {
+  Dataset data;
+  data.inputs = Tensor(cpu_backend(), {DType::fp32, {5, 16, 1}});
+  for (std::int64_t i = 0; i < data.inputs.count(); ++i) data.inputs.as<float>()[i] = static_cast<float>(i * i % 17);
+  Loader loader(data, {.batch = 2, .seed = 4, .stretch = 0.25});
+  loader.start(3);
+  Tensor wanted(cpu_backend(), {DType::fp32, {16, 1}});
+  int seen = 0;
+  while (const auto view = loader.next())
+    for (std::size_t i = 0; i < view->items.size(); ++i, ++seen) {
+      const std::int64_t item = view->items[i];
+      stretch(draw_stretch(0.25, 4, 3, static_cast<std::uint64_t>(item)), data.inputs.slice(item, 1).reshape({16, 1}), wanted);
+      EXPECT_EQ(values_of<float>(view->inputs.slice(static_cast<std::int64_t>(i), 1)), values_of<float>(wanted));
+    }
+  EXPECT_EQ(seen, 5);
+}
+
 TEST(Loader, SlotMemoryComesFromTheCaller) {
   const Dataset data = numbered(10);
   std::vector<std::size_t> asked;

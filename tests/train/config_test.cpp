@@ -178,6 +178,9 @@ TEST(Config, RecurrentNetworksHaveKeysAndDefaults) {
 
   given.model = "xrdnet";
   given.hidden.clear();
+  parse_config("stretch: 0.125\n", "run.yaml", given);
+  EXPECT_EQ(given.stretch, 0.125);
+  EXPECT_NE(to_yaml(resolve(given, sequences)).find("stretch: 0.125"), std::string::npos);
   EXPECT_EQ(settings_without_effect(resolve(given, sequences), sequences).size(), 2u) << "pool and bidirectional";
   EXPECT_NE(refusal("pool: first\n").find("one of none, last, mean, attention"), std::string::npos);
   EXPECT_NE(refusal("pool: none\n").find("a network pools its sequence"), std::string::npos);

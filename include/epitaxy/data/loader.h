@@ -22,7 +22,8 @@ struct LoaderOptions {
   bool shuffle = true;
   std::uint64_t seed = 1;  // of the order and of the augmentation
   Augmentation augmentation{};
-  int slots = 2;  // batches in memory: one in use, the others being filled
+  double stretch = 0;  // of sequences: see data/augment.h
+  int slots = 2;       // batches in memory: one in use, the others being filled
   /// Memory of a slot (inputs, targets, lengths, each at a multiple of 256 bytes), asked for once per slot; default: host memory. Give
   /// pinned memory for fast copies to a GPU.
   std::function<std::shared_ptr<Buffer>(std::size_t bytes)> allocate{};

@@ -24,6 +24,7 @@ struct TrainConfig {
   std::optional<NormaliseKind> normalise;
   std::optional<bool> standardise_targets;
   Augmentation augmentation;
+  double stretch = 0;              // augmentation of sequences
   bool targets_invariant = false;  // a regression whose values do not change under the augmentation
 
   std::string model;                 // one of model_names(); empty: crystalnet for images, lstm for sequences, mlp for tables

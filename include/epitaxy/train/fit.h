@@ -61,6 +61,7 @@ struct FitOptions {
   bool shuffle = true;
   ScheduleOptions schedule;
   Augmentation augmentation;  // by the loader; a model compiled with an augmentation does its own
+  double stretch = 0;         // of sequences, by the loader
   Selection selection = Selection::loss;
   double target_loss = 0;  // stops after an epoch whose training loss is at most this; 0: never
   int patience = 0;        // stops after this many epochs without a better one; 0: never
