@@ -76,7 +76,8 @@ std::unique_ptr<Source> open_source(const DataOptions& options) {
   if (auto source = find_tables(options)) return source;
   if (auto source = find_image_folders(options)) return source;
   reject("'", options.data,
-         "' holds no data: expected IDX files (train-images-idx3-ubyte...), train.csv, x_train.npy, or folders of images (train/<class>/* "
+         "' holds no data: expected IDX files (train-images-idx3-ubyte...), train.csv (with --target or --sequence also train_*.txt), "
+         "x_train.npy, or folders of images (train/<class>/* "
          "or <class>/*)");
 }
 
