@@ -2,7 +2,7 @@
 #include "kernels/batch_norm.h"
 
 #include "epitaxy/dtype_switch.h"
-#include "kernels/device/channel_tiles.cuh"
+#include "kernels/device/batch_norm.cuh"
 #include "kernels/reduce.h"
 
 namespace epitaxy::EPITAXY_WORLD {
@@ -248,14 +248,7 @@ __global__ void __launch_bounds__(kTileThreads) reduce_kernel(BatchNormReduceArg
     });
   }
   add_rows(sums, layout, place);
-  if (!place.active || place.row != 0) return;
-  float inverse_std[N];
-  load_floats(inverse_std, args.inverse_std + place.channel);
-#pragma unroll
-  for (int i = 0; i < N; ++i) sums[0][i] *= inverse_std[i];
-  float* tile = args.partials + 2 * blockIdx.x * args.channels + place.channel;
-  store_floats(tile, sums[0]);
-  store_floats(tile + args.channels, sums[1]);
+  store_sums(args.partials, sums, args.inverse_std, place, args.channels);
 }
 
 /// dx = scale * (dy - offset - (x - mean) * slope): per channel three constants and the mean, and beta for the mask.
@@ -264,20 +257,12 @@ __global__ void __launch_bounds__(kTileThreads)
     input_gradient_kernel(BatchNormInputGradientArgs args, std::int64_t size, ChannelLayout layout) {
   const ChannelPlace place = channel_place<N>(layout, args.channels);
   if (!place.active) return;
-  const float share = 1.0f / static_cast<float>(args.pixels);
   float scale[N], mean[N], offset[N], slope[N], beta[N];
   load_floats(slope, args.inverse_std + place.channel);
   load_floats(scale, args.gamma + place.channel);
 #pragma unroll
   for (int i = 0; i < N; ++i) scale[i] *= slope[i];
-  if constexpr (kTraining) {
-    load_floats(offset, args.dgamma + place.channel);
-#pragma unroll
-    for (int i = 0; i < N; ++i) slope[i] *= offset[i] * share;
-    load_floats(offset, args.dbeta + place.channel);
-#pragma unroll
-    for (int i = 0; i < N; ++i) offset[i] *= share;
-  }
+  if constexpr (kTraining) load_shares(offset, slope, args.inverse_std, args.dgamma, args.dbeta, args.pixels, place.channel);
   if constexpr (kTraining || kRelu) load_floats(mean, args.mean + place.channel);
   if constexpr (kRelu) load_floats(beta, args.beta + place.channel);
   const T* x = static_cast<const T*>(args.x) + place.channel;

@@ -3,7 +3,7 @@
 #include "kernels/batch_norm_max_pool2d.h"
 
 #include "epitaxy/dtype_switch.h"
-#include "kernels/device/channel_tiles.cuh"
+#include "kernels/device/batch_norm.cuh"
 #include "kernels/reduce.h"
 
 namespace epitaxy::EPITAXY_WORLD {
@@ -146,14 +146,7 @@ __global__ void __launch_bounds__(kTileThreads, 2) reduce_kernel(BatchNormMaxPoo
     }
   }
   add_rows(sums, layout, place);
-  if (!place.active || place.row != 0) return;
-  float inverse_std[N];
-  load_floats(inverse_std, args.inverse_std + place.channel);
-#pragma unroll
-  for (int i = 0; i < N; ++i) sums[0][i] *= inverse_std[i];
-  float* tile = args.partials + 2 * blockIdx.x * channels + place.channel;
-  store_floats(tile, sums[0]);
-  store_floats(tile + channels, sums[1]);
+  store_sums(args.partials, sums, args.inverse_std, place, channels);
 }
 
 /// dx = scale * (g - offset - (x - mean) * slope), g the gathered and masked gradient; offset and slope are 0 where not training.
@@ -165,16 +158,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   if (!place.active) return;
   const Constants<N> constants(args, place.channel);
   float offset[N] = {}, slope[N] = {};
-  if (args.dgamma) {
-    const float share = 1.0f / static_cast<float>(args.pixels());
-    load_floats(slope, args.inverse_std + place.channel);
-    load_floats(offset, args.dgamma + place.channel);
-#pragma unroll
-    for (int i = 0; i < N; ++i) slope[i] *= offset[i] * share;
-    load_floats(offset, args.dbeta + place.channel);
-#pragma unroll
-    for (int i = 0; i < N; ++i) offset[i] *= share;
-  }
+  if (args.dgamma) load_shares(offset, slope, args.inverse_std, args.dgamma, args.dbeta, args.pixels(), place.channel);
   const T* x = static_cast<const T*>(args.x) + place.channel;
   T* dx = static_cast<T*>(args.dx) + place.channel;
   const std::int64_t first = blockIdx.x * size, last = first + size < args.pixels() ? first + size : args.pixels();
