@@ -6,9 +6,8 @@
 // 3. In closed loop (receding horizon) it predicts the outcome of many planned trajectories of the heater in one batch; the one that
 //    follows the profile best is begun, and after the next reading everything is planned anew.
 // On 20 charges that differ in mass, emissivity, mains, lining, weather and when the door is opened, it is held against the best fixed
-// schedule of settings, and against a PI controller on top of that schedule. Both are tuned on ten other such charges, and
-// the network's window and grid were chosen on others too. Exit code 1 where the network does not beat the fixed schedule on at least 19
-// charges.
+// schedule of settings, and against a PI controller on top of that schedule. Both are tuned on ten other such charges; how the network's
+// own settings were chosen docs/control.md tells. Exit code 1 where the network does not beat the fixed schedule on at least 19 charges.
 #include <array>
 #include <cstdio>
 #include <functional>
