@@ -27,7 +27,7 @@ class Execution {
  private:
   struct Captured;
   const Plan& plan_;
-  const Context& context_;
+  [[maybe_unused]] const Context& context_;  // used on CUDA alone
   std::unique_ptr<Captured> captured_;
 };
 
