@@ -5,6 +5,7 @@
 #include <set>
 
 #include "cli/cli.h"
+#include "epitaxy/data/csv.h"
 #include "epitaxy/data/twins.h"
 
 namespace epitaxy::cli {
@@ -140,7 +141,10 @@ void add_evaluate(CLI::App& app) {
       ->type_name("PART");
   evaluate->add_option("--target-cap", command->target_cap, "another cap of the targets than in training; 0: none")
       ->type_name("VALUE")
-      ->check(CLI::NonNegativeNumber);
+      ->check([](const std::string& text) {
+        const auto value = parse_number(text);
+        return value && *value >= 0 && *value <= 1e30 ? std::string() : text + " is not within 0..1e30";
+      });
   evaluate->add_option("--bootstrap-seed", command->seed, "of the intervals (2000 resamples); default 1")->type_name("N");
   evaluate->add_flag("--json", command->json, "one JSON object");
   evaluate->footer(

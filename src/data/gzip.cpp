@@ -89,6 +89,18 @@ std::vector<std::uint8_t> read_expanded(const std::string& path) {
   return bytes;
 }
 
+void check_crc(std::span<const std::uint8_t> bytes, std::uint32_t crc, const std::string& what) {
+#if EPITAXY_HAS_ZLIB
+  std::uint32_t found = 0;
+  constexpr std::size_t kPiece = 1 << 30;
+  for (std::size_t at = 0; at < bytes.size(); at += kPiece)
+    found = static_cast<std::uint32_t>(crc32(found, bytes.data() + at, static_cast<uInt>(std::min(kPiece, bytes.size() - at))));
+  if (found != crc) fail(what, " is damaged: its checksum differs; replace the file");
+#else
+  static_cast<void>(bytes), static_cast<void>(crc), static_cast<void>(what);
+#endif
+}
+
 std::vector<std::uint8_t> inflate_raw(std::span<const std::uint8_t> deflated, std::uint64_t bytes, std::uint32_t crc,
                                       const std::string& what) {
 #if EPITAXY_HAS_ZLIB

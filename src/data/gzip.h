@@ -36,6 +36,9 @@ class GzipReader {
 /// All bytes of a file, expanded where it is compressed.
 std::vector<std::uint8_t> read_expanded(const std::string& path);
 
+/// Fails where the bytes have another CRC-32; `what` is for messages. Without zlib nothing is compared.
+void check_crc(std::span<const std::uint8_t> bytes, std::uint32_t crc, const std::string& what);
+
 /// Expands a raw deflate stream to exactly `bytes` bytes with that CRC-32; `what` is for messages.
 std::vector<std::uint8_t> inflate_raw(std::span<const std::uint8_t> deflated, std::uint64_t bytes, std::uint32_t crc,
                                       const std::string& what);

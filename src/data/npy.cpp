@@ -176,7 +176,10 @@ class Archive {
         member.at + kLocal + little<std::uint16_t>(bytes_, member.at + 26) + little<std::uint16_t>(bytes_, member.at + 28);
     if (from + member.packed > bytes_.size()) damaged();
     const Bytes packed = Bytes(bytes_).subspan(from, member.packed);
-    if (member.method == 0 && member.packed == member.size) return parse_npy(packed, what);
+    if (member.method == 0 && member.packed == member.size) {
+      check_crc(packed, member.crc, what);
+      return parse_npy(packed, what);
+    }
     if (member.method != 8) reject(what, " is packed with method ", member.method, "; save it with numpy.savez");
     return parse_npy(inflate_raw(packed, member.size, member.crc, what), what);
   }

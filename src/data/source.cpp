@@ -177,6 +177,23 @@ void note_empty_classes(const Dataset& train, std::vector<std::string>& notes) {
 
 }  // namespace
 
+namespace {
+
+/// A validation part of its own has items and targets like those of the training part.
+void match_training(Dataset& validation, const Dataset& train) {
+  const TensorSpec want{train.inputs.dtype(), train.inputs.shape().tail()},
+      got{validation.inputs.dtype(), validation.inputs.shape().tail()};
+  if (!(got == want)) reject("'", validation.source, "': validation items are ", got, ", training items ", want, "; make both alike");
+  const auto kind = [](const Dataset& data) {
+    return data.task == Task::regression ? text("has ", data.targets.dim(1), " values an item") : std::string("has classes");
+  };
+  if (kind(validation) != kind(train))
+    reject("'", validation.source, "': the validation part ", kind(validation), ", the training part ", kind(train), "; make both alike");
+  match_classes(validation, train.class_names);
+}
+
+}  // namespace
+
 Parts open_training(const DataOptions& options) {
   const auto source = open_source(options);
   Parts parts;
@@ -185,7 +202,7 @@ Parts open_training(const DataOptions& options) {
     parts.train = training.catalogue.read(training.items, parts.notes);
     const Catalogue validation = source->open("validation", parts.notes);
     parts.validation = validation.read(everything(validation), parts.notes);
-    match_classes(parts.validation, parts.train.class_names);
+    match_training(parts.validation, parts.train);
     parts.notes.push_back(text("validation part: ", parts.validation.size(), " items of their own"));
   } else {
     const Split split = split_some(training.catalogue, training.items, options, SplitPurpose::validation);
@@ -226,6 +243,7 @@ Dataset open_part(const DataOptions& options, std::string_view part, std::vector
 
 Dataset open_unlabelled(std::span<const std::string> paths, const DataOptions& options, std::int64_t every) {
   require(!paths.empty(), "no files given");
+  require(every == 0 || options.window > 0, "--every is from one window to the next; this network was not trained on windows (--window)");
   Dataset data;
   data.source = paths.size() == 1 ? paths[0] : text(paths[0], " and ", paths.size() - 1, " more");
   if (is_array_name(paths[0])) {

@@ -110,8 +110,9 @@ class ArraySource final : public Source {
 
   /// Labels or values; answers what a split keeps in proportion.
   std::vector<std::int32_t> set_targets(Dataset& data, const Tensor& y, const std::string& where) const {
-    const bool whole = y.dtype() == DType::int32;
-    if (y.shape().rank() < 1 || y.shape().rank() > 2 || y.dim(0) != data.size())
+    const std::string train = name_of("y", "train");  // decides for the other parts
+    const bool whole = (train.empty() ? y : arrays_.at(train)).dtype() == DType::int32;
+    if (y.shape().rank() < 1 || y.shape().rank() > 2 || y.dim(0) != data.size() || y.count() == 0)
       reject(where, " is ", y.spec(), "; targets are [items] or [items, targets] for the ", data.size(), " items of x");
     if (options_.task.value_or(whole ? Task::classification : Task::regression) == Task::classification) {
       require(options_.target_cap == 0, "--target-cap is for the values of a regression");

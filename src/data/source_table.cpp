@@ -49,6 +49,12 @@ std::string find_part(const DataOptions& options, std::string_view part) {
   return {};
 }
 
+std::vector<std::int64_t> all_rows(const Table& table) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(table.rows()));
+  std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  return rows;
+}
+
 /// What the items of a table are to be predicted as.
 struct Targets {
   Task task = Task::regression;
@@ -89,9 +95,10 @@ class TableSource final : public Source {
     reject_repeats(options.features, "feature");
     for (const auto& name : options.features)
       if (contains(options.target, name)) reject("column '", name, "' is both target and feature; leave it out of one");
-    if (other && is_whole(options) && options.steps == 0)
-      options.steps = TableItems(training, options, rows_of(*training, "train"), options.features).steps();
+    if (is_whole(options) && options.steps == 0 && (other || !options.split_column.empty()))
+      options.steps = TableItems(training, options, all_rows(*training), options.features).steps();
 
+    if (!options_.split_column.empty() && part == "train") note_other_parts(*table, notes);
     const bool ends_given = !options.test_targets.empty() && part == "test";
     check_targets(*table, target_columns(*table, ends_given));
     const auto items = std::make_shared<TableItems>(table, options, rows_of(*table, part), options.features, ends_given);
@@ -132,14 +139,27 @@ class TableSource final : public Source {
 
   /// The rows of a part: all, or those that the split column gives to it.
   std::vector<std::int64_t> rows_of(const Table& table, std::string_view part) const {
-    std::vector<std::int64_t> rows(static_cast<std::size_t>(table.rows()));
-    std::iota(rows.begin(), rows.end(), std::int64_t{0});
+    std::vector<std::int64_t> rows = all_rows(table);
     if (options_.split_column.empty()) return rows;
     const auto& cells = table.cells[table.column(options_.split_column)];
     const auto names = aliases(part);
     std::erase_if(rows, [&](std::int64_t row) { return !contains(names, cells[static_cast<std::size_t>(row)]); });
     check_whole(table, options_.split_column);
     return rows;
+  }
+
+  /// Says which rows are left out of training and of the usual test: misspelt parts, or others.
+  void note_other_parts(const Table& table, std::vector<std::string>& notes) const {
+    std::map<std::string_view, std::int64_t> others;
+    for (const auto& cell : table.cells[table.column(options_.split_column)])
+      if (!contains({"train", "validation", "val", "test"}, cell)) ++others[cell];
+    constexpr std::size_t kNamed = 5;
+    std::string names;
+    for (auto one = others.begin(); one != others.end() && std::distance(others.begin(), one) < static_cast<std::ptrdiff_t>(kNamed); ++one)
+      names += text(names.empty() ? "" : ", ", one->second, " '", one->first, "'");
+    if (!others.empty())
+      notes.push_back(text("warning: column '", options_.split_column, "': rows that are neither train, validation nor test: ", names,
+                           others.size() > kNamed ? text(" and ", others.size() - kNamed, " more names") : ""));
   }
 
   /// A sequence has one value of a column that says where its rows belong.
@@ -184,8 +204,10 @@ class TableSource final : public Source {
   /// Every cell of a regression's targets, whichever part its row falls into: a damaged one is said before hours of training.
   void check_targets(const Table& table, const std::vector<std::size_t>& columns) const {
     if (task_of(table, columns) == Task::classification) return;
+    const bool sparse = !options_.sequence.empty();  // within a sequence a target may be missing: what counts is where an item ends
     for (const std::size_t column : columns)
-      for (std::int64_t row = 0; row < table.rows(); ++row) number_at(table, column, row);
+      for (std::int64_t row = 0; row < table.rows(); ++row)
+        if (!sparse || !table.cells[column][static_cast<std::size_t>(row)].empty()) number_at(table, column, row);
   }
 
   Targets targets_of(const Table& table, const TableItems& items, bool ends_given) const {
@@ -197,9 +219,11 @@ class TableSource final : public Source {
       require(!options_.remaining_life && !ends_given, "remaining life and --test-targets are values; choose --task regression");
       require(options_.target_cap == 0, "--target-cap is for the values of a regression");
       if (columns.size() > 1) reject("a classification has one target column, got ", quoted(options_.target));
+      if (options_.sequence.empty())
+        for (std::int64_t row = 0; row < table.rows(); ++row) filled(table, columns[0], row);
       targets.classes = class_names_of(table, columns[0]);
       for (std::int64_t i = 0; i < items.size(); ++i) {
-        const std::string& cell = table.cells[columns[0]][static_cast<std::size_t>(items.last_row(i))];
+        const std::string& cell = filled(table, columns[0], items.last_row(i));
         targets.labels.push_back(
             static_cast<std::int32_t>(std::find(targets.classes.begin(), targets.classes.end(), cell) - targets.classes.begin()));
       }
@@ -215,6 +239,14 @@ class TableSource final : public Source {
         targets.values.push_back(static_cast<float>(value));
       }
     return targets;
+  }
+
+  static const std::string& filled(const Table& table, std::size_t column, std::int64_t row) {
+    const std::string& cell = table.cells[column][static_cast<std::size_t>(row)];
+    if (cell.empty())
+      fail("'", table.path, "' line ", table.lines[static_cast<std::size_t>(row)], ", column '", table.columns[column],
+           "': the target is empty; fill it in or remove the row");
+    return cell;
   }
 
   /// The table of --test-targets: one row for each sequence.
@@ -262,9 +294,7 @@ Dataset read_table(const std::string& path, const DataOptions& options, std::int
   if (every > 0) wanted.stride = every;
   check_sequence_options(wanted);
   const auto table = std::make_shared<Table>(read_csv(path, options.columns));
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(table->rows()));
-  std::iota(rows.begin(), rows.end(), std::int64_t{0});
-  const TableItems items(table, wanted, rows, options.features, every == 0);
+  const TableItems items(table, wanted, all_rows(*table), options.features, every == 0);
   std::vector<std::int64_t> all(static_cast<std::size_t>(items.size()));
   std::iota(all.begin(), all.end(), std::int64_t{0});
   return items.read(all);

@@ -48,10 +48,11 @@ void hold_out_items(std::span<const std::int32_t> strata, double fraction, Rando
 
 /// Marks whole groups: one is taken when that lowers the sum over strata of (held out - fraction * size)^2.
 void hold_out_groups(std::span<const std::int32_t> strata, std::span<const std::string> groups, double fraction, Random& random,
-                     std::vector<bool>& held) {
+                     std::vector<bool>& held, const char* what) {
   std::map<std::string, std::vector<std::int64_t>> members;
   for (std::size_t i = 0; i < groups.size(); ++i) members[groups[i]].push_back(static_cast<std::int64_t>(i));
-  require(members.size() >= 2, "cannot split by group: all ", groups.size(), " items are of one group");
+  require(members.size() >= 2, "cannot split by group: all ", groups.size(),
+          " items are of one group or sequence; give more of them, or set the ", what, " fraction to 0");
   std::vector<const std::vector<std::int64_t>*> order;
   for (const auto& [name, items] : members) order.push_back(&items);
   random.shuffle(order);
@@ -100,7 +101,7 @@ Split split_items(std::span<const std::int32_t> strata, std::span<const std::str
     if (groups.empty())
       hold_out_items(strata, fraction, random, held);
     else
-      hold_out_groups(strata, groups, fraction, random, held);
+      hold_out_groups(strata, groups, fraction, random, held, what);
   }
   Split split = from_marks(held);
   if (fraction > 0)

@@ -42,11 +42,8 @@ std::vector<std::string> default_features(const Table& table, const DataOptions&
 
 std::vector<std::string> class_names_of(const Table& table, std::size_t column) {
   const auto& cells = table.cells[column];
-  for (std::size_t row = 0; row < cells.size(); ++row)
-    if (cells[row].empty())
-      fail("'", table.path, "' line ", table.lines[row], ", column '", table.columns[column],
-           "': the target is empty; fill it in or remove the row");
-  const std::set<std::string> distinct(cells.begin(), cells.end());
+  std::set<std::string> distinct(cells.begin(), cells.end());
+  distinct.erase("");
   std::vector<std::string> names(distinct.begin(), distinct.end());
   if (std::all_of(names.begin(), names.end(), [](const auto& one) { return parse_number(one).has_value(); }))
     std::stable_sort(names.begin(), names.end(), [](const auto& a, const auto& b) { return *parse_number(a) < *parse_number(b); });

@@ -18,7 +18,7 @@ void reject_repeats(const std::vector<std::string>& names, const char* what);
 /// Numeric columns but those with another role, and those that are unnamed or merely count rows. A note says what is left out.
 std::vector<std::string> default_features(const Table& table, const DataOptions& options, std::vector<std::string>& notes);
 
-/// The different cells of a target column, sorted as text, numbers by value. An empty one, or too many for classes, is an Error.
+/// The different cells of a target column, sorted as text, numbers by value. Empty ones do not count; too many for classes are an Error.
 std::vector<std::string> class_names_of(const Table& table, std::size_t column);
 
 }  // namespace epitaxy

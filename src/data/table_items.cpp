@@ -1,9 +1,11 @@
 #include "table_items.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <optional>
 
 #include "file.h"
 
@@ -19,6 +21,8 @@ void check_sequence_options(const DataOptions& options) {
                        : !options.test_targets.empty() ? "test-targets"
                                                        : nullptr;
   if (orphan) reject("--", orphan, " needs --sequence, the column that says which sequence (unit, run, engine) a row belongs to");
+  require(!options.remaining_life || options.window > 0, "--remaining-life needs --window: at the end of a whole sequence nothing remains");
+  require(options.stride <= 1 || options.window > 0, "--stride is from one window to the next; it needs --window");
   require(!options.pad || options.window > 0 || options.wide, "--pad needs --window or --wide; whole sequences are always padded");
   require(options.window >= 0 && options.stride >= 1 && options.steps >= 0, "windows: ", options.window, " steps at stride ",
           options.stride, "; both must be positive");
@@ -56,20 +60,46 @@ void TableItems::read_cells() {
   }
 }
 
+namespace {
+
+/// Dates and times of day that are written so that their order is that of text (ISO 8601, without an offset from UTC), brought to one form.
+std::optional<std::string> sort_key(std::string cell) {
+  if (cell.ends_with('Z')) cell.pop_back();
+  if (cell.size() > 10 && cell[10] == 'T') cell[10] = ' ';
+  std::string form = cell;
+  for (char& c : form)
+    if (c >= '1' && c <= '9') c = '0';
+  const std::size_t fraction = form.find_first_of(".,");  // of a second
+  if (fraction != std::string::npos && form.find_first_not_of('0', fraction + 1) == std::string::npos) form.resize(fraction);
+  static const std::array<std::string_view, 5> forms{"0000-00-00", "0000-00-00 00:00", "0000-00-00 00:00:00", "00:00", "00:00:00"};
+  if (std::find(forms.begin(), forms.end(), form) == forms.end()) return {};
+  return cell;
+}
+
+}  // namespace
+
 void TableItems::read_time() {
   const std::size_t column = table_->column(options_.time);
   if (is_numeric(*table_, column)) {
     for (std::int64_t row = 0; row < table_->rows(); ++row) time_.push_back(number_at(*table_, column, row));
     return;
   }
-  // Dates and times of day, written so that their order is that of text (ISO 8601).
   if (options_.remaining_life)
     reject("'", table_->path, "' column '", options_.time, "' is no number, which --remaining-life needs; leave --time out to count steps");
   std::map<std::string, double> rank;
-  for (const auto& cell : table_->cells[column]) rank[cell] = 0;
+  std::vector<std::string> keys;
+  for (std::int64_t row = 0; row < table_->rows(); ++row) {
+    const std::string& cell = table_->cells[column][static_cast<std::size_t>(row)];
+    const auto key = sort_key(cell);
+    if (!key)
+      fail(place(row), ", column '", options_.time, "': '", cell,
+           "' is neither a number nor a date or time of day written like 2026-11-22T14:05 or 09:05:30; rewrite the column, or leave --time "
+           "out");
+    rank[keys.emplace_back(*key)] = 0;
+  }
   double next = 0;
-  for (auto& [cell, place] : rank) place = next++;
-  for (const auto& cell : table_->cells[column]) time_.push_back(rank[cell]);
+  for (auto& [key, number] : rank) number = next++;
+  for (const auto& key : keys) time_.push_back(rank[key]);
 }
 
 void TableItems::find_sequences(std::span<const std::int64_t> rows) {

@@ -31,17 +31,19 @@ std::int64_t outputs_of(const Dataset& train) {
   return classes;
 }
 
-Model model_of(const TrainConfig& config, const Dataset& train) {
+Model model_of(const TrainConfig& config, const Parts& parts) {
+  const Dataset& train = parts.train;
   const Shape input = train.inputs.shape().tail();
   Model model = make_model(config.model, input, outputs_of(train), model_options(config));
   require(model.output_shape().rank() == 1, "--model ", config.model, " gives a class for every pixel, and '", train.source,
           "' has one target an image; choose another model: ", config.model, " trains from C++");
-  return train.lengths ? model.with_lengths() : model;
+  return train.lengths || parts.validation.lengths ? model.with_lengths() : model;
 }
 
-ModelCard card_of(const TrainConfig& config, const Dataset& train) {
+ModelCard card_of(const TrainConfig& config, const Parts& parts) {
+  const Dataset& train = parts.train;
   ModelCard card;
-  card.model = model_of(config, train);
+  card.model = model_of(config, parts);
   card.input_dtype = train.inputs.dtype();
   card.task = train.task;
   card.loss = *config.loss;
@@ -179,7 +181,7 @@ Training::Training(const TrainConfig& config, const TrainObserver& watched) : ob
   check_stretch(config.stretch, parts.train, config.targets_invariant);
   check_probabilities(result.config, parts.train);
   for (const auto& line : settings_without_effect(result.config, parts.train)) note(line);
-  result.card = card_of(result.config, parts.train);
+  result.card = card_of(result.config, parts);
   options = compile_options(result.config, result.card, parts.train);
   options.tune = *result.config.tune;
   if (options.tune) options.tuning = std::make_shared<Tuning>(read_tuning_cache(device));

@@ -109,6 +109,19 @@ TEST_F(Sequences, WideTablesWithASplitColumn) {
   EXPECT_EQ(found[1]["class"], "fall");
 }
 
+TEST_F(Sequences, WholeRunsThatAreShorterInValidationAlone) {
+  std::ostringstream rows;
+  rows << "run,part,x,y\n";
+  for (int run = 0; run < 12; ++run)
+    for (int t = 0; t < (run < 8 ? 6 : 4); ++t)
+      rows << run << ',' << (run < 8 ? "train" : run < 10 ? "validation" : "test") << ',' << run % 3 + t << ',' << run % 3 << '\n';
+  put(in("runs.csv"), rows.str());
+  done({"train", "--data", "runs.csv", "--sequence", "run", "--split-column", "part", "--target", "y", "--hidden", "4", "--epochs", "1",
+        "--threads", "1", "--device", "cpu", "--out", "run"});
+  EXPECT_EQ(Json::parse(done({"evaluate", "--run", "run", "--json"}))["items"], 2);
+  for (const char* cap : {"nan", "-1"}) refused({"evaluate", "--run", "run", "--target-cap", cap}, 2, {"--target-cap", cap});
+}
+
 TEST_F(Sequences, BadTablesGetOneLine) {
   const auto data = [&](const std::string& rows) { put(in("fleet/train_1.txt"), wear(12, 0) + rows); };
   data("13 1\n");

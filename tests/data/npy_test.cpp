@@ -99,6 +99,9 @@ TEST(Npz, DamageIsAnErrorWhereverItIs) {
   std::string bent = bytes_of(fixture("savez_compressed.npz"));
   bent[80] = static_cast<char>(bent[80] ^ 1);  // within the packed values of x
   EXPECT_TRUE(mentions(error_of([&] { read_npz(folder.write("a.npz", bent)); }, Fault::failure), {"a.npz", "array 'x'", "damaged"}));
+  bent = good;
+  bent[200] = static_cast<char>(bent[200] ^ 1);  // within the values of x as they are stored
+  EXPECT_TRUE(mentions(error_of([&] { read_npz(folder.write("a.npz", bent)); }, Fault::failure), {"a.npz", "array 'x'", "checksum"}));
 }
 
 TEST(Arrays, SequencesWithLengthsAndClasses) {
@@ -135,6 +138,23 @@ TEST(Arrays, FolderWithParts) {
   EXPECT_EQ(open_unlabelled(paths, {}).inputs.shape(), (Shape{1, 2, 1}));
 }
 
+TEST(Arrays, AValidationPartIsLikeTheTrainingPart) {
+  const auto open = [](const std::string& x, const std::string& y) {
+    const Folder folder;
+    folder.write("x_train.npy", npy_bytes("<f4", "(2, 2)", raw<float>({0, 1, 2, 3})));
+    folder.write("y_train.npy", npy_bytes("<f4", "(2,)", raw<float>({0, 1})));
+    folder.write("x_val.npy", x);
+    folder.write("y_val.npy", y);
+    return open_training({.data = folder.path()});
+  };
+  const std::string x = npy_bytes("<f4", "(2, 2)", raw<float>({4, 5, 6, 7})), y = npy_bytes("<i4", "(2,)", raw<std::int32_t>({2, 3}));
+  EXPECT_EQ(values_of<float>(open(x, y).validation.targets), (std::vector<float>{2, 3})) << "the training part decides what y is";
+  const std::string longer = npy_bytes("<f4", "(2, 3)", raw<float>({4, 5, 6, 7, 8, 9}));
+  EXPECT_TRUE(mentions(error_of([&] { open(longer, y); }, Fault::usage), {"validation", "[3, 1]", "[2, 1]"}));
+  const std::string two = npy_bytes("<f4", "(2, 2)", raw<float>({4, 5, 6, 7}));
+  EXPECT_TRUE(mentions(error_of([&] { open(x, two); }, Fault::usage), {"validation", "2 values", "1 values"}));
+}
+
 TEST(Arrays, GroupsStayTogether) {
   const Folder folder;
   std::string x, y, groups;
@@ -166,6 +186,7 @@ TEST(Arrays, BadArraysAreNamed) {
   EXPECT_TRUE(mentions(said(npy_bytes("<f4", "(2, 1, 2)", raw<float>({0, 1, 2, std::nanf("")})), y, "", Fault::failure),
                        {"array 'x'", "item 1, step 0, channel 1", "finite"}));
   EXPECT_TRUE(mentions(said(x, npy_bytes("<i4", "(3,)", raw<std::int32_t>({0, 1, 0})), "", Fault::usage), {"array 'y'", "[3]", "2 items"}));
+  EXPECT_TRUE(mentions(said(x, npy_bytes("<f4", "(2, 0)", ""), "", Fault::usage), {"array 'y'", "[2, 0]"}));
   EXPECT_TRUE(mentions(said(x, npy_bytes("<f4", "(2,)", raw<float>({0, INFINITY})), "", Fault::failure), {"array 'y' item 1", "finite"}));
   EXPECT_TRUE(mentions(said(x, y, npy_bytes("<i4", "(2,)", raw<std::int32_t>({2, 0})), Fault::failure), {"lengths", "item 1: 0", "1..2"}));
   EXPECT_TRUE(mentions(said(x, y, npy_bytes("<f4", "(2,)", raw<float>({2, 1})), Fault::usage), {"lengths", "whole number"}));

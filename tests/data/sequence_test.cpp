@@ -113,6 +113,38 @@ TEST(Sequence, DatesAreOrderedAsText) {
   EXPECT_EQ(values_of<float>(open_part(options, "all").inputs), (std::vector<float>{1, 2, 3}));
 }
 
+TEST(Sequence, DatesThatDoNotOrderAsTextAreRefused) {
+  const Folder folder;
+  const auto times = [&](const std::string& first, const std::string& second) {
+    const auto path = folder.write("d.csv", "run,at,x,y\nr," + second + ",2,2\nr," + first + ",1,1\n");
+    return values_of<float>(open_part({.data = path, .target = {"y"}, .sequence = "run", .time = "at"}, "all").inputs);
+  };
+  const std::vector<float> ordered{1, 2};
+  EXPECT_EQ(times("09:05", "10:00"), ordered);
+  EXPECT_EQ(times("2026-01-31 23:59:59.5", "2026-02-01 00:00:00"), ordered);
+  EXPECT_EQ(times("2026-01-01T00:00:05Z", "2026-01-01T00:00:05.5Z"), ordered);
+  for (const char* bad : {"9:05", "22.11.2026", "1/2/2026", "2026-11-22 09:00 PM", "2026-11-22T09:00+01:00", "noon"})
+    EXPECT_TRUE(
+        mentions(error_of([&] { times("2026-01-01", bad); }, Fault::failure), {"d.csv", "line 2", "'at'", std::string("'") + bad + "'"}))
+        << bad;
+}
+
+TEST(Sequence, TargetsCountWhereAnItemEnds) {
+  const Folder folder;
+  const auto path = folder.write("t.csv", "run,x,hard,kind\na,1,,\na,2,7,good\nb,3,,\nb,4,8,bad\n");
+  const DataOptions hard{.data = path, .target = {"hard"}, .features = {"x"}, .sequence = "run"};
+  EXPECT_EQ(values_of<float>(open_part(hard, "all").targets), (std::vector<float>{7, 8}));
+  DataOptions kind = hard;
+  kind.target = {"kind"};
+  const Dataset kinds = open_part(kind, "all");
+  EXPECT_EQ(kinds.class_names, (Strings{"bad", "good"}));
+  EXPECT_EQ(values_of<std::int32_t>(kinds.targets), (std::vector<std::int32_t>{1, 0}));
+  for (DataOptions windows : {hard, kind}) {
+    windows.window = 1;
+    EXPECT_TRUE(mentions(error_of([&] { open_part(windows, "all"); }, Fault::failure), {"t.csv", "line 2", "empty"}));
+  }
+}
+
 TEST(Sequence, NoUnitIsOnTwoSides) {
   const Folder folder;
   const DataOptions options{.data = folder.write("u.csv", many_units(20)), .target = {"y"}, .sequence = "unit", .window = 4};
@@ -217,9 +249,23 @@ TEST(Sequence, ASplitColumnHoldsForRowsToo) {
   const Folder folder;
   const auto path = folder.write("t.csv", "part,x,y\ntrain,8,1\ntest,2,2\ntrain,3,3\nvalidation,4,4\nextra,5,5\n");
   const DataOptions options{.data = path, .target = {"y"}, .split_column = "part"};
-  EXPECT_EQ(values_of<float>(open_training(options).train.inputs), (std::vector<float>{8, 3}));
+  const Parts parts = open_training(options);
+  EXPECT_EQ(values_of<float>(parts.train.inputs), (std::vector<float>{8, 3}));
+  EXPECT_TRUE(std::any_of(parts.notes.begin(), parts.notes.end(), [](const auto& note) {
+    return mentions(note, {"'part'", "1 'extra'"});
+  }));
   EXPECT_EQ(values_of<float>(open_part(options, "extra").inputs), (std::vector<float>{5}));
   EXPECT_TRUE(mentions(error_of([&] { open_part(options, "holdout"); }, Fault::usage), {"no part 'holdout'"}));
+}
+
+TEST(Sequence, WholeSequencesOfASplitColumnAreOfOneLength) {
+  const Folder folder;
+  const auto path = folder.write("w.csv", "part,run,x,y\ntrain,a,1,1\ntrain,a,2,2\ntrain,b,3,3\nval,c,4,4\nval,c,5,5\nval,c,6,6\n");
+  const DataOptions options{.data = path, .target = {"y"}, .features = {"x"}, .split_column = "part", .sequence = "run"};
+  const Parts parts = open_training(options);
+  EXPECT_EQ(parts.train.inputs.shape(), (Shape{2, 3, 1}));
+  EXPECT_EQ(values_of<std::int32_t>(parts.train.lengths), (std::vector<std::int32_t>{2, 1}));
+  EXPECT_EQ(parts.validation.inputs.shape(), (Shape{1, 3, 1}));
 }
 
 TEST(Sequence, PredictionReadsTheLastWindowOrMany) {
@@ -266,6 +312,17 @@ TEST(Sequence, OptionsThatDoNotGoTogether) {
   bad = good;
   bad.remaining_life = true;
   EXPECT_TRUE(mentions(said(bad), {"--remaining-life", "--target"}));
+  bad = good;
+  bad.target = {};
+  bad.remaining_life = true;
+  bad.window = 0;
+  EXPECT_TRUE(mentions(said(bad), {"--remaining-life", "--window"}));
+  bad = good;
+  bad.window = 0;
+  bad.stride = 2;
+  EXPECT_TRUE(mentions(said(bad), {"--stride", "--window"}));
+  const std::vector<std::string> paths{good.data};
+  EXPECT_TRUE(mentions(error_of([&] { open_unlabelled(paths, mixed(folder, 0), 2); }, Fault::usage), {"--every", "--window"}));
   bad = good;
   bad.test_targets = "f.txt";
   EXPECT_TRUE(mentions(said(bad), {"--test-targets", "test part"}));
