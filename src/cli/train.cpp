@@ -1,8 +1,6 @@
 // epitaxy train
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <csignal>
 #include <filesystem>
 #include <iostream>
@@ -14,9 +12,6 @@
 namespace epitaxy::cli {
 
 namespace {
-
-// What may differ when a run goes on.
-constexpr std::array<std::string_view, 6> kResumable{"epochs", "patience", "target-loss", "device", "threads", "memory-limit"};
 
 volatile std::sig_atomic_t interrupted = 0;  // by this signal
 
@@ -70,8 +65,7 @@ void run(const TrainCommand& command) {
   for (const auto& one : command.given) {
     if (one.option->count() == 0) continue;
     const std::string& key = one.setting->key;
-    if (resumes && std::find(kResumable.begin(), kResumable.end(), key) == kResumable.end())
-      reject("--", key, " cannot change in a run that goes on; start a new one");
+    if (resumes && !may_change(key)) reject("--", key, " cannot change in a run that goes on; start a new one");
     set(config, *one.setting, one.values, "--" + key);
   }
   Progress progress(::isatty(STDOUT_FILENO) == 1);

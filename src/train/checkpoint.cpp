@@ -1,5 +1,6 @@
 #include "train/checkpoint.h"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +12,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kFormat = "epitaxy-checkpoint-2";
 // Before the names of a file's arrays.
 constexpr std::string_view kWeights = "weights/", kOptimizer = "optimizer/", kBest = "best/";
 
@@ -69,11 +71,16 @@ FitState state_from(const Json& json) {
     record.best = e.at("best").get<bool>();
     if (e.contains("validation")) record.validation = evaluation_from(e.at("validation"));
   }
-  state.history.best_epoch = json.at("best_epoch").get<int>();
-  require(state.history.best_epoch >= 0 && state.history.best_epoch <= static_cast<int>(state.history.epochs.size()), "the best epoch is ",
-          state.history.best_epoch, " of ", state.history.epochs.size());
+  const auto& epochs = state.history.epochs;
+  const auto best = json.at("best_epoch").get<std::int64_t>();
+  require(best >= 0 && best <= static_cast<std::int64_t>(epochs.size()), "the best epoch is ", best, " of ", epochs.size());
+  require(std::all_of(epochs.begin(), epochs.end(),
+                      [&](const EpochRecord& e) { return e.validation.has_value() == epochs[0].validation.has_value(); }),
+          "only some epochs were validated");
+  state.history.best_epoch = static_cast<int>(best);
   state.history.seconds = number(json.at("seconds"));
   state.batch = json.at("batch").get<std::int64_t>();
+  require(state.batch >= 0, "batch ", state.batch, " of an epoch");
   state.loss = number(json.at("loss")), state.metric = number(json.at("metric"));
   state.items = number(json.at("items")), state.time = number(json.at("time"));
   return state;
@@ -81,7 +88,7 @@ FitState state_from(const Json& json) {
 
 }  // namespace
 
-void write_checkpoint(const std::string& path, const CompiledModel& model, const FitState& state, const std::string& card) {
+void write_checkpoint(const std::string& path, const CompiledModel& model, const FitState& state, const std::string& origin) {
   std::vector<NamedTensor> arrays;
   const auto add = [&](std::string_view prefix, const std::vector<NamedTensor>& from) {
     for (const auto& [name, tensor] : from) arrays.push_back({std::string(prefix) + name, tensor});
@@ -89,13 +96,13 @@ void write_checkpoint(const std::string& path, const CompiledModel& model, const
   add(kWeights, model.weights());
   add(kOptimizer, model.optimizer_state());
   add(kBest, state.best_weights);
-  write_safetensors(path, arrays, {{"format", "epitaxy-checkpoint-1"}, {"state", to_json(state).dump()}, {"card", card}});
+  write_safetensors(path, arrays, {{"format", kFormat}, {"state", to_json(state).dump()}, {"origin", origin}});
 }
 
 Checkpoint read_checkpoint(const std::string& path) {
   std::map<std::string, std::string> metadata;
   const auto arrays = read_safetensors(path, &metadata);
-  if (metadata["format"] != "epitaxy-checkpoint-1") reject("'", path, "' is no checkpoint of this program");
+  if (metadata["format"] != kFormat) reject("'", path, "' is no checkpoint of this version of the program; start a new run");
   Checkpoint checkpoint;
   try {
     checkpoint.state = state_from(Json::parse(metadata["state"]));
@@ -104,11 +111,13 @@ Checkpoint read_checkpoint(const std::string& path) {
   } catch (const Error& error) {
     fail("'", path, "' is damaged: ", error.what());
   }
-  checkpoint.card = metadata["card"];
+  checkpoint.origin = metadata["origin"];
   for (const auto& [name, tensor] : arrays)
     for (const auto& [prefix, to] : {std::pair{kWeights, &checkpoint.weights}, std::pair{kOptimizer, &checkpoint.optimizer},
                                      std::pair{kBest, &checkpoint.state.best_weights}})
       if (name.starts_with(prefix)) to->push_back({name.substr(prefix.size()), tensor});
+  if (checkpoint.state.history.best_epoch > 0 && checkpoint.state.best_weights.empty())
+    fail("'", path, "' is damaged: the weights of the best epoch are missing");
   return checkpoint;
 }
 

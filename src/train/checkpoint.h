@@ -11,11 +11,11 @@ namespace epitaxy {
 struct Checkpoint {
   FitState state;
   std::vector<NamedTensor> weights, optimizer;  // of the model at that moment
-  std::string card;                             // model.json's contents: what the data and the configuration must still give
+  std::string origin;                           // of data and settings: what they must still give
 };
 
 /// Of what `model` holds now.
-void write_checkpoint(const std::string& path, const CompiledModel& model, const FitState& state, const std::string& card);
+void write_checkpoint(const std::string& path, const CompiledModel& model, const FitState& state, const std::string& origin);
 Checkpoint read_checkpoint(const std::string& path);
 
 }  // namespace epitaxy

@@ -128,6 +128,8 @@ History fit(CompiledModel& model, const Dataset& train, const Dataset& validatio
   const std::int64_t steps_per_epoch = loader.batches_per_epoch(), all_steps = steps_per_epoch * options.epochs;
   FitState state = options.start;
   History& history = state.history;
+  require(selection == Selection::last || history.epochs.empty() || history.epochs.back().validation.has_value(),
+          "training: cannot go on from epochs that were not validated");
   require(state.batch <= steps_per_epoch, "training: cannot go on after batch ", state.batch, " of an epoch of ", steps_per_epoch);
   const auto tell_state = [&] {
     if (options.on_state) options.on_state(state);

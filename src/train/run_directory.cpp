@@ -1,6 +1,9 @@
 #include "epitaxy/train/run_directory.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -19,6 +22,17 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr const char* kFormat = "epitaxy-model-1";
+
+/// Holds the directory for this process, until it is closed: two runs would mix their files. Where a file system has no locks, nobody
+/// holds.
+int lock(const std::string& path) {
+  const int folder = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder >= 0 && ::flock(folder, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(folder);
+    reject("'", path, "' is being written by another process; wait until it ends, or end it");
+  }
+  return folder;
+}
 
 /// Makes one directory; false where it exists.
 bool claim(const std::string& path) {
@@ -68,12 +82,15 @@ RunDirectory::RunDirectory(const std::string& out) : path_(out) {
     path_.resize(slash == std::string::npos ? path_.size() : slash + 1);
     make_parents(fs::path(path_).parent_path());
     if (!claim(path_)) check_free(out);
+    lock_ = lock(path_);
     return;
   }
   make_parents("runs");
   for (int n = 1;; ++n) {
     path_ = "runs/" + std::to_string(n);
-    if (claim(path_)) return;
+    if (!claim(path_)) continue;
+    lock_ = lock(path_);
+    return;
   }
 }
 
@@ -83,7 +100,14 @@ RunDirectory RunDirectory::existing(const std::string& path) {
   return {path, true};
 }
 
+RunDirectory::RunDirectory(const std::string& path, bool kept) : path_(path), kept_(kept), lock_(lock(path)) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(path, ignored))  // what a killed run left half written
+    if (entry.path().filename().string().find(".partial-") != std::string::npos) fs::remove(entry.path(), ignored);
+}
+
 RunDirectory::~RunDirectory() {
+  if (lock_ >= 0) ::close(lock_);
   if (kept_) return;
   std::error_code ignored;
   for (const char* one :

@@ -11,6 +11,7 @@
 
 #include "data/file.h"
 #include "train/atomic_file.h"
+#include "train/checksum.h"
 
 namespace epitaxy {
 
@@ -20,7 +21,7 @@ static_assert(std::endian::native == std::endian::little, "safetensors data are 
 
 using Json = nlohmann::ordered_json;
 constexpr std::uint64_t kLongestHeader = 100'000'000;  // as the reference implementation
-constexpr const char* kChecksum = "fnv1a-64";          // in the metadata
+constexpr const char* kChecksum = "checksum";          // in the metadata: of the rest of it and of the arrays
 
 struct TypeName {
   DType dtype;
@@ -113,22 +114,18 @@ std::vector<Entry> entries_of(const std::string& header, std::uint64_t data_byte
   return entries;
 }
 
-/// FNV-1a, 64 bits, over the data in their order (http://www.isthe.com/chongo/tech/comp/fnv).
-std::string checksum(std::span<const NamedTensor> tensors) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const auto& [name, tensor] : tensors) {
-    const auto* bytes = static_cast<const std::uint8_t*>(tensor.data());
-    for (std::size_t i = 0; i < tensor.bytes(); ++i) hash = (hash ^ bytes[i]) * 0x100000001b3u;
-  }
-  char digits[17];
-  std::snprintf(digits, sizeof(digits), "%016llx", static_cast<unsigned long long>(hash));
-  return digits;
+std::string checksum_of(std::span<const NamedTensor> tensors, const std::map<std::string, std::string>& metadata) {
+  Checksum sum;
+  for (const auto& [key, value] : metadata)
+    if (key != kChecksum) sum.add(key), sum.add(value);
+  for (const auto& [name, tensor] : tensors) sum.add(name), sum.add(tensor);
+  return sum.text();
 }
 
 }  // namespace
 
 void write_safetensors(const std::string& path, std::span<const NamedTensor> tensors, std::map<std::string, std::string> metadata) {
-  metadata[kChecksum] = checksum(tensors);
+  metadata[kChecksum] = checksum_of(tensors, metadata);
   Json json{{"__metadata__", metadata}};
   std::uint64_t at = 0;
   for (const auto& [name, tensor] : tensors) {
@@ -175,8 +172,8 @@ std::vector<NamedTensor> read_safetensors(const std::string& path, std::map<std:
   } catch (const Error& error) {
     fail("'", path, "' is damaged: ", error.what());
   }
-  if (found.contains(kChecksum) && found[kChecksum] != checksum(tensors))
-    fail("'", path, "' is damaged: its data do not match their checksum; restore the file");
+  if (found.contains(kChecksum) && found[kChecksum] != checksum_of(tensors, found))
+    fail("'", path, "' is damaged: its contents do not match their checksum; restore the file");
   if (metadata) *metadata = found;
   return tensors;
 }

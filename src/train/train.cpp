@@ -1,6 +1,7 @@
 #include "epitaxy/train/train.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include "epitaxy/data/csv.h"
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
+#include "train/checksum.h"
 #include "train/memory_size.h"
 #include "train/tuning_cache.h"
 #if EPITAXY_HAS_CUDA
@@ -153,6 +155,28 @@ std::string metrics_of(const TrainResult& result, const CompiledModel& model, st
   return json.dump(1) + "\n";
 }
 
+/// What a run comes from: its data, and all settings but those that may change when it goes on and where the data lie.
+std::string origin_of(const TrainConfig& config, const ModelCard& card, const Parts& parts) {
+  Checksum sum;
+  sum.add(card.to_json());
+  for (const auto& setting : settings()) {
+    if (setting.key == "data" || setting.key == "out" || may_change(setting.key)) continue;
+    sum.add(setting.key);
+    for (const auto& value : setting.get(config)) sum.add(value);
+  }
+  for (const Dataset* data : {&parts.train, &parts.validation}) sum.add(data->inputs), sum.add(data->targets), sum.add(data->lengths);
+  return sum.text();
+}
+
+/// Whether metrics.json tells of that many epochs: a run may be killed between its last epoch and its end.
+bool is_told(const RunDirectory& run, std::size_t epochs) {
+  const std::string file = run.file("metrics.json");
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(file, error)) return false;
+  const Json json = Json::parse(read_text(file), nullptr, false);
+  return json.is_object() && json.contains("epochs") && json["epochs"] == epochs;
+}
+
 /// A training that is about to run: its data, what was chosen for it, and where it is told.
 struct Training {
   Training(const TrainConfig& config, const TrainObserver& watched);
@@ -162,6 +186,7 @@ struct Training {
   Parts parts;
   TrainResult result;
   CompileOptions options;
+  std::string origin;
 };
 
 Training::Training(const TrainConfig& config, const TrainObserver& watched) : observer(watched) {
@@ -183,6 +208,7 @@ Training::Training(const TrainConfig& config, const TrainObserver& watched) : ob
   for (const auto& line : settings_without_effect(result.config, parts.train)) note(line);
   result.card = card_of(result.config, parts);
   options = compile_options(result.config, result.card, parts.train);
+  origin = origin_of(result.config, result.card, parts);
   options.tune = *result.config.tune;
   if (options.tune) options.tuning = std::make_shared<Tuning>(read_tuning_cache(device));
   const MemorySummary memory = require_memory(result.card.model, options, std::min(*result.config.batch, parts.train.size()));
@@ -216,7 +242,8 @@ bool sound(const EpochRecord& record) { return !record.validation || std::isfini
 TrainResult Training::run(CompiledModel& model, RunDirectory& run, FitState start) {
   result.run = run.path();
   const int all_epochs = *result.config.epochs;
-  if (const auto done = start.history.epochs.size(); done >= static_cast<std::size_t>(all_epochs))
+  const auto done = start.history.epochs.size(), wanted = static_cast<std::size_t>(all_epochs);
+  if (done > wanted || (done == wanted && is_told(run, done)))
     reject("'", run.path(), "' has all of its ", done, " epochs; give more --epochs to go on");
   run.write("config.yaml", to_yaml(result.config));
   if (observer.begin) observer.begin(result.config, result.card, parts.train.size(), parts.validation.size());
@@ -251,7 +278,7 @@ TrainResult Training::run(CompiledModel& model, RunDirectory& run, FitState star
     const History& history = state.history;
     const bool last = !history.stopped.empty() || history.epochs.size() == static_cast<std::size_t>(all_epochs);
     if (!last && !checkpoint.due()) return;
-    checkpoint.time([&] { write_checkpoint(run.file(kCheckpoint), model, state, card); });
+    checkpoint.time([&] { write_checkpoint(run.file(kCheckpoint), model, state, origin); });
     run.keep();
   };
   try {
@@ -321,6 +348,11 @@ std::vector<float> class_weights_of(const std::string& text, const Dataset& trai
   return weights;
 }
 
+bool may_change(std::string_view key) {
+  static const std::array<std::string_view, 6> keys{"epochs", "patience", "target-loss", "device", "threads", "memory-limit"};
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_free(config.out);
   Training training(config, observer);
@@ -336,7 +368,7 @@ TrainResult resume(const std::string& path, const TrainConfig& config, const Tra
   if (!std::filesystem::exists(file, error)) reject("'", path, "' has no ", kCheckpoint, ", from which alone training can go on");
   Checkpoint checkpoint = read_checkpoint(file);
   Training training(config, observer);
-  if (checkpoint.card != training.result.card.to_json())
+  if (checkpoint.origin != training.origin)
     reject("'", path, "' cannot go on: its data or its configuration have changed since; restore them, or start a new run");
   if (const std::string tuning = run.file("tuning.json"); std::filesystem::exists(tuning, error))
     training.options.tuning = std::make_shared<Tuning>(Tuning::from_json(read_text(tuning)));

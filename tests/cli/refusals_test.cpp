@@ -139,6 +139,8 @@ TEST_F(Refusals, DamagedRuns) {
   damaged("weights.safetensors", weights.substr(0, 5), "no safetensors file");
   std::string renamed = weights;
   renamed.replace(renamed.find("dense1.bias"), 11, "dense9.bias");
+  damaged("weights.safetensors", renamed, "checksum");
+  renamed.replace(renamed.find("\"checksum\""), 10, "\"unknown1\"");  // a file of another program
   damaged("weights.safetensors", renamed, "dense");
   std::string header = weights;
   std::string flipped = weights;

@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
+#include "epitaxy/train/run_directory.h"
 #include "epitaxy/train/train.h"
 #include "tests/support/compare.h"
 #include "train/atomic_file.h"
@@ -151,6 +153,90 @@ TEST_F(Resume, RefusesOtherDataAndDamage) {
   EXPECT_THROW(resume(in("run"), again), Error);
   fs::remove(in("run/checkpoint.safetensors"));
   EXPECT_THROW(resume(in("run"), again), Error);
+}
+
+TEST_F(Resume, RefusesOtherSettingsAndAnotherValidationPart) {
+  const auto rows = [](double last) {
+    std::string csv = "x,y\n";
+    for (int i = 0; i < 40; ++i) csv += std::to_string(i * 7 % 40) + "," + std::to_string(i < 39 ? i : last) + "\n";
+    return csv;
+  };
+  const auto put = [&](const std::string& csv) {
+    AtomicFile file(in("t.csv"));
+    file.write(csv);
+    file.commit();
+  };
+  put(rows(39));
+  TrainConfig table = config(in("run"), 1);
+  table.data.data = in("t.csv");
+  table.data.target = {"y"};
+  table.data.test_fraction = 0;
+  table.data.unshuffled_tail = true;  // the last row is in the validation part
+  table.augmentation = {};
+  table.model = "mlp";
+  train(table);
+  TrainConfig again;
+  read_config(in("run/config.yaml"), again);
+  again.epochs = 2;
+  TrainConfig other = again;
+  other.learning_rate = 0.5f;
+  EXPECT_THROW(resume(in("run"), other), Error);
+  other = again;
+  other.seed = 7;
+  EXPECT_THROW(resume(in("run"), other), Error);
+  put(rows(38.5));
+  EXPECT_THROW(resume(in("run"), again), Error);
+  put(rows(39));
+  again.threads = 2;
+  again.patience = 5;
+  EXPECT_EQ(resume(in("run"), again).history.epochs.size(), 2u);
+}
+
+TEST_F(Resume, DamageAnywhereIsSaid) {
+  train(config(in("run"), 1));
+  const std::string file = in("run/checkpoint.safetensors");
+  const std::string good = read_text(file);
+  const auto read_with = [&](std::size_t at) {
+    std::string bent = good;
+    bent[at] = static_cast<char>(bent[at] ^ 1);
+    AtomicFile out(file);
+    out.write(bent);
+    out.commit();
+    read_checkpoint(file);
+  };
+  const std::size_t state = good.find("learning_rate"), origin = good.find("origin"), step = good.find("step");
+  ASSERT_TRUE(state != std::string::npos && origin != std::string::npos && step != std::string::npos);
+  for (const std::size_t at : {state + 19, origin + 10, step + 7, good.find("\"shape\"") + 1, good.size() - 1})
+    EXPECT_THROW(read_with(at), Error) << good.substr(at - 10, 20);
+}
+
+TEST_F(Resume, ARunKilledBeforeItsEndIsTold) {
+  const TrainResult whole = train(config(in("whole"), 2));
+  train(config(in("killed"), 2));
+  fs::remove(in("killed/metrics.json"));  // killed between its last checkpoint and its end
+  fs::remove(in("killed/weights.safetensors"));
+  { std::ofstream(in("killed/metrics.json.partial-1")) << "{"; }
+  TrainConfig again;
+  read_config(in("killed/config.yaml"), again);
+  EXPECT_EQ(resume(in("killed"), again).history.best_epoch, whole.history.best_epoch);
+  expect_same_runs(in("whole"), in("killed"));
+  EXPECT_TRUE(fs::exists(in("killed/metrics.json")));
+  EXPECT_FALSE(fs::exists(in("killed/metrics.json.partial-1")));
+  EXPECT_THROW(resume(in("killed"), again), Error) << "nothing is left to do";
+}
+
+TEST_F(Resume, OneProcessAtATime) {
+  train(config(in("run"), 1));
+  TrainConfig again;
+  read_config(in("run/config.yaml"), again);
+  again.epochs = 2;
+  {
+    const RunDirectory held = RunDirectory::existing(in("run"));
+    EXPECT_THROW(resume(in("run"), again), Error);
+  }
+  EXPECT_EQ(resume(in("run"), again).history.epochs.size(), 2u);
+  const RunDirectory fresh(in("fresh"));
+  EXPECT_THROW(RunDirectory::existing(in("fresh")), Error);
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ class RunDirectory {
  public:
   /// Claims `out`, or runs/<n> with the first free n where `out` is empty. Rejects a path that exists.
   explicit RunDirectory(const std::string& out);
-  /// One that is there already.
+  /// One that is there already; rejected while another process writes it.
   static RunDirectory existing(const std::string& path);
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
@@ -32,10 +32,11 @@ class RunDirectory {
   void keep() { kept_ = true; }
 
  private:
-  RunDirectory(const std::string& path, bool kept) : path_(path), kept_(kept) {}
+  RunDirectory(const std::string& path, bool kept);
 
   std::string path_;
   bool kept_ = false;
+  int lock_ = -1;  // file descriptor
 };
 
 /// Rejects an `out` that exists, before any work is done; an empty one is fine.

@@ -28,10 +28,12 @@ struct TrainResult {
 /// Opens the data, trains, and writes the run directory. Fails before any training where memory is too little, naming the remedy.
 TrainResult train(const TrainConfig& config, const TrainObserver& observer = {});
 
+/// Whether a setting may differ when a run goes on: epochs, patience, target-loss, device, threads, memory-limit.
+bool may_change(std::string_view key);
+
 /// Goes on with a run that was interrupted, killed or ended, from its checkpoint: with the same data, `config` as the run's config.yaml
-/// gives it (data paths included) and the same device, the result is to the bit that of a run never stopped. Only `epochs`, `patience`,
-/// `target_loss`, `device`, `threads` and `memory_limit` may differ. Rejects data that give another model card, and a run that has nothing
-/// left to do.
+/// gives it (data paths included) and the same device, the result is to the bit that of a run never stopped. Rejects other data, other
+/// settings than may_change, a run that another process writes, and one that has nothing left to do.
 TrainResult resume(const std::string& run, const TrainConfig& config, const TrainObserver& observer = {});
 
 /// "auto": cuda where this build and machine have a device, else cpu; otherwise parse_device.
