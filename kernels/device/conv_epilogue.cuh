@@ -116,7 +116,7 @@ __device__ __forceinline__ void finish_tile(const ConvGradient& e, Math& math, f
     if (summed) __syncthreads();  // the last tiles have been read
     math.template transform_columns<2>(
         summed, finish, [&](int which, int part, int column, float sum) { shared[(which * kParts + part) * kColumns + column] = sum; });
-    if (!summed) return;
+    if (!summed) return __syncwarp();  // dx may lie over the other gradient, and a neighbour stores where this lane has read
     __syncthreads();
     for (int i = static_cast<int>(threadIdx.x); i < 2 * kColumns; i += Math::kThreads) {
       const int which = i / kColumns, column = i % kColumns;

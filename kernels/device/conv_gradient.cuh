@@ -79,26 +79,27 @@ __device__ __forceinline__ void finish_gradient(const ConvGradient& e, std::int6
     for (int i = 0; i < N; ++i) open &= given[i] > 0.0f ? ~0u : ~(1u << i);
   }
   if (e.bits) open &= load_mask<kWhole, N>(e.bits + pixel * mask_bytes(e.channels), channel, valid);
+  const auto mask_and_round = [&] {
+#pragma unroll
+    for (int i = 0; i < N; ++i) values[i] = open >> i & 1u ? load_float(store_float<T>(values[i])) : 0.0f;
+  };
+  if (!e.normalised) return mask_and_round();
   float mean[N];
-  if (e.normalised) {
-    read(given, e.normalised);
-    load_channels<kWhole>(mean, e.mean + channel, valid);
-    if (e.gamma) {
-      float scale[N], other[N];
-      load_channels<kWhole>(scale, e.inverse_std + channel, valid);
-      load_channels<kWhole>(other, e.gamma + channel, valid);
+  read(given, e.normalised);
+  load_channels<kWhole>(mean, e.mean + channel, valid);
+  if (e.gamma) {
+    float scale[N], other[N];
+    load_channels<kWhole>(scale, e.inverse_std + channel, valid);
+    load_channels<kWhole>(other, e.gamma + channel, valid);
 #pragma unroll
-      for (int i = 0; i < N; ++i) scale[i] *= other[i];
-      load_channels<kWhole>(other, e.beta + channel, valid);
+    for (int i = 0; i < N; ++i) scale[i] *= other[i];
+    load_channels<kWhole>(other, e.beta + channel, valid);
 #pragma unroll
-      for (int i = 0; i < N; ++i) open &= rounds_above_zero<T>(batch_norm_value(given[i], mean[i], scale[i], other[i])) ? ~0u : ~(1u << i);
-    }
+    for (int i = 0; i < N; ++i) open &= rounds_above_zero<T>(batch_norm_value(given[i], mean[i], scale[i], other[i])) ? ~0u : ~(1u << i);
   }
+  mask_and_round();
 #pragma unroll
-  for (int i = 0; i < N; ++i) values[i] = open >> i & 1u ? load_float(store_float<T>(values[i])) : 0.0f;
-  if (e.normalised)
-#pragma unroll
-    for (int i = 0; i < N; ++i) sums[0][i] = multiply_add(values[i], given[i] - mean[i], sums[0][i]), sums[1][i] += values[i];
+  for (int i = 0; i < N; ++i) sums[0][i] = multiply_add(values[i], given[i] - mean[i], sums[0][i]), sums[1][i] += values[i];
 }
 
 }  // namespace epitaxy::EPITAXY_WORLD
