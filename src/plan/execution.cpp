@@ -61,10 +61,11 @@ Execution::~Execution() = default;
 void Execution::run() {
 #if EPITAXY_HAS_CUDA
   if (captured_) {
-    auto& [segments, graphs] = *captured_;
-    for (std::size_t s = 0; s < segments.size(); ++s) {
-      const auto run = [&] { plan_.run(segments[s].first, segments[s].last); };
-      if (s == graphs.size()) graphs.push_back(segments[s].captured ? std::make_unique<CapturedGraph>(context_.stream, run) : nullptr);
+    auto& graphs = captured_->graphs;
+    for (std::size_t s = 0; s < captured_->segments.size(); ++s) {
+      const Segment& segment = captured_->segments[s];
+      const auto run = [&] { plan_.run(segment.first, segment.last); };
+      if (s == graphs.size()) graphs.push_back(segment.captured ? std::make_unique<CapturedGraph>(context_.stream, run) : nullptr);
       graphs[s] ? graphs[s]->launch(context_.stream) : run();
     }
     return;
