@@ -103,17 +103,6 @@ void batch_norm_finalize<Host>(const BatchNormFinalizeArgs& args, Stream) {
 
 namespace {
 
-/// Calls body(pixel) for every pixel, in parallel.
-template <class Body>
-void for_each_pixel(std::int64_t pixels, std::int64_t channels, Body&& body) {
-  parallel_for(
-      pixels,
-      [&](std::int64_t first, std::int64_t last) {
-        for (std::int64_t p = first; p < last; ++p) body(p);
-      },
-      std::max<std::int64_t>(1, (1 << 15) / channels));
-}
-
 /// Calls body(std::bool_constant) with the flag as a constant, so that the loop inside has no branch.
 template <class Body>
 void with_flag(bool flag, Body&& body) {
@@ -213,7 +202,7 @@ void batch_norm_apply<Host>(const BatchNormApplyArgs& args, Stream) {
   const float lowest = args.relu ? 0.0f : -std::numeric_limits<float>::infinity();
   with_float(args.dtype, [&]<class T>() {
     with_flag(args.residual, [&](auto add) {
-      for_each_pixel(args.pixels, channels, [&](std::int64_t p) {
+      each_row(args.pixels, channels, [&](std::int64_t p) {
         const T* x = static_cast<const T*>(args.x) + p * channels;
         const T* residual = add ? static_cast<const T*>(args.residual) + p * channels : x;
         T* y = static_cast<T*>(args.y) + p * channels;
@@ -284,7 +273,7 @@ void batch_norm_input_gradient<Host>(const BatchNormInputGradientArgs& args, Str
   const float share = args.training ? 1.0f / static_cast<float>(args.pixels) : 0.0f;
   with_float(args.dtype, [&]<class T>() {
     with_flag(args.beta, [&](auto relu) {
-      for_each_pixel(args.pixels, channels, [&](std::int64_t p) {
+      each_row(args.pixels, channels, [&](std::int64_t p) {
         const T* x = static_cast<const T*>(args.x) + p * channels;
         const T* dy = static_cast<const T*>(args.dy) + p * channels;
         T* dx = static_cast<T*>(args.dx) + p * channels;
