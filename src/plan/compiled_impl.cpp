@@ -50,13 +50,13 @@ void CompiledModel::Impl::check_batch(const Tensor& given, const TensorSpec& wan
   require(given.spec() == wanted, model.name(), ": ", what, " are ", given.spec(), ", expected ", wanted);
 }
 
-std::vector<Feed::Item> CompiledModel::Impl::inputs_of(const Compiled& compiled, const Tensor& inputs, const Tensor& lengths) {
+void CompiledModel::Impl::gather_inputs(const Compiled& compiled, const Tensor& inputs, const Tensor& lengths) {
   check_batch(inputs, compiled.plan->graph().spec(compiled.input), "inputs");
-  std::vector<Feed::Item> items{{compiled.plan->tensor(compiled.input).data(), inputs.data(), inputs.bytes()}};
+  items.assign({{compiled.plan->tensor(compiled.input).data(), inputs.data(), inputs.bytes()}});
   if (compiled.lengths == kNoValue) {
     require(!lengths, model.name(), ": takes sequences of ", inputs.dim(1),
-            " steps and got shorter ones; make it with_lengths(), or train ", "it on data that hold shorter ones too");
-    return items;
+            " steps and got shorter ones; make it with_lengths(), or train it on data that hold shorter ones too");
+    return;
   }
   const Tensor& to = compiled.plan->tensor(compiled.lengths);
   whole.assign(static_cast<std::size_t>(inputs.dim(0)), static_cast<std::int32_t>(inputs.dim(1)));
@@ -66,7 +66,6 @@ std::vector<Feed::Item> CompiledModel::Impl::inputs_of(const Compiled& compiled,
       require(length >= 1 && length <= inputs.dim(1), model.name(), ": lengths lie in [1, ", inputs.dim(1), "], got ", length);
   }
   items.push_back({to.data(), lengths ? lengths.data() : whole.data(), to.bytes()});
-  return items;
 }
 
 void CompiledModel::Impl::write(const Tensor& to, const void* from) {

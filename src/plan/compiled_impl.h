@@ -31,8 +31,8 @@ struct CompiledModel::Impl {
 
   void ensure_free(std::size_t bytes, const std::string& what) const;
   void check_batch(const Tensor& given, const TensorSpec& wanted, const char* what) const;
-  /// What of a batch feeds a plan's inputs. Without lengths, all sequences are whole.
-  std::vector<Feed::Item> inputs_of(const Compiled& compiled, const Tensor& inputs, const Tensor& lengths);
+  /// Makes `items` what of a batch feeds a plan's inputs. Without lengths, all sequences are whole.
+  void gather_inputs(const Compiled& compiled, const Tensor& inputs, const Tensor& lengths);
 
   void write(const Tensor& to, const void* from);
   std::vector<float> read(const Tensor& from) const;
@@ -52,6 +52,7 @@ struct CompiledModel::Impl {
   std::shared_ptr<Buffer> arena;
   Plans plans[2];  // of evaluation and of training, by batch size
   Feed feed;
+  std::vector<Feed::Item> items;    // of the step at hand
   std::vector<std::int32_t> whole;  // lengths of whole sequences
   std::int64_t steps = 0, metrics_read = 0;
   std::vector<StepMetrics> metrics;

@@ -19,7 +19,8 @@ void CompiledModel::reserve(std::span<const std::int64_t> training, std::span<co
 void CompiledModel::train_step(const Tensor& inputs, const Tensor& targets, float learning_rate, const Draw& draw, const Tensor& lengths) {
   Compiled& compiled = impl_->plan_of(inputs.dim(0), true);
   const Plan& plan = *compiled.plan;
-  std::vector<Feed::Item> items = impl_->inputs_of(compiled, inputs, lengths);
+  impl_->gather_inputs(compiled, inputs, lengths);
+  std::vector<Feed::Item>& items = impl_->items;
   impl_->check_batch(targets, plan.graph().spec(compiled.target), "targets");
   if (impl_->steps - impl_->metrics_read == kRingRows) impl_->drain_metrics();
   const std::size_t samples = compiled.samples == kNoValue ? 0 : static_cast<std::size_t>(inputs.dim(0));
@@ -44,7 +45,8 @@ std::vector<StepMetrics> CompiledModel::take_metrics() {
 Tensor CompiledModel::predict(const Tensor& inputs, const Tensor& lengths) {
   Compiled& compiled = impl_->plan_of(inputs.dim(0), false);
   const Plan& plan = *compiled.plan;
-  impl_->feed.send(impl_->inputs_of(compiled, inputs, lengths));
+  impl_->gather_inputs(compiled, inputs, lengths);
+  impl_->feed.send(impl_->items);
   compiled.execution->run();
   const Tensor raw = copy_to(cpu_backend(), plan.tensor(compiled.output), *impl_->context.backend);
   if (raw.dtype() == DType::fp32) return raw;
