@@ -6,7 +6,7 @@ PyTorch gets its best configuration, found first: on a GPU the fastest of eager 
 Prints a table of medians with their spread, peak memory and how far the losses are from fp64 (Epitaxy to PyTorch), and writes JSON. Exits 1 where
 the losses disagree.
 
-  bench/peers/compare.py --program build/epitaxy_peer                               A and C on the CPU
+  bench/peers/compare.py --program build/epitaxy_peer                               A, C and D on the CPU
   bench/peers/compare.py --program build/epitaxy_peer --size small --only all       every network, small: a rehearsal
   bench/peers/compare.py --program build/epitaxy_peer --device cuda --check-losses 100
 """
@@ -24,7 +24,7 @@ from telemetry import Telemetry, machine, output_of
 from workloads import WORKLOADS, specification
 
 HERE = pathlib.Path(__file__).resolve().parent
-ON_CPU = ["A/fp32", "A/bf16", "C/fp32"]
+ON_CPU = ["A/fp32", "A/bf16", "C/fp32", "D/fp32", "D/bf16"]
 ON_GPU = ["A/bf16", "B/bf16", "C/fp32", "E/bf16", "F/bf16", "resnet50/bf16", "ebsdnet/bf16", "unet2048/bf16", "A/tf32", "F/tf32"]
 # Training amplifies rounding, in the end to the size of the loss itself. PyTorch in fp64 is the judge: up to any step, Epitaxy's losses may be
 # off by at most this many times what PyTorch's own are off in the same precision, and by a share of the loss where both are nearly exact.
@@ -156,7 +156,10 @@ def main():
     only = options.only or (ON_GPU if options.device.startswith("cuda") else ON_CPU)
     report = {"machine": machine(), "results": []}
     if options.out.exists():  # what other calls have measured stays
-        kept = json.loads(options.out.read_text())["results"]
+        try:
+            kept = json.loads(options.out.read_text())["results"]
+        except (ValueError, TypeError, KeyError):
+            sys.exit(f"{options.out} holds no results of this program; name another --out")
         report["results"] = [row for row in kept if f"{row['workload']}/{row['precision']}" not in only]
     failed = False
     print(f"{'':14} {'Epitaxy samples/s':>26} {'PyTorch samples/s':>26} {'ratio':>20}  memory, losses")
