@@ -31,6 +31,23 @@ std::vector<std::string> gather(const std::vector<std::string>& from, std::span<
   return to;
 }
 
+Tensor join(const Tensor& a, const Tensor& b, const std::string& what) {
+  TensorSpec spec = a.spec();
+  spec.shape.set(0, a.dim(0) + b.dim(0));
+  Tensor to = allocate_host(spec, what);
+  std::memcpy(to.data(), a.data(), a.bytes());
+  std::memcpy(static_cast<std::byte*>(to.data()) + a.bytes(), b.data(), b.bytes());
+  return to;
+}
+
+/// Lengths, of sequences that are all of full length too.
+Tensor lengths_of(const Dataset& data) {
+  if (data.lengths) return data.lengths;
+  Tensor lengths = allocate_host({DType::int32, {data.size()}}, data.source);
+  std::fill_n(lengths.as<std::int32_t>(), data.size(), static_cast<std::int32_t>(data.inputs.dim(1)));
+  return lengths;
+}
+
 /// Value below which `percent` of the items of a histogram lie; bin i stands for `low + i * step`.
 double percentile(const std::vector<std::int64_t>& bins, std::int64_t total, double percent, double low, double step) {
   const auto wanted = static_cast<std::int64_t>(std::floor(percent / 100 * static_cast<double>(total - 1)));
@@ -66,6 +83,26 @@ Dataset subset(const Dataset& data, std::span<const std::int64_t> items) {
   part.groups = gather(data.groups, items);
   part.source = data.source;
   return part;
+}
+
+Dataset concatenate(const Dataset& first, const Dataset& second) {
+  const auto alike = [](const Tensor& a, const Tensor& b) { return a.dtype() == b.dtype() && a.shape().tail() == b.shape().tail(); };
+  require(alike(first.inputs, second.inputs) && alike(first.targets, second.targets) && first.class_names == second.class_names,
+          "concatenate: '", first.source, "' and '", second.source, "' hold items of different kinds");
+  Dataset both = first;
+  both.inputs = join(first.inputs, second.inputs, first.source);
+  both.targets = join(first.targets, second.targets, first.source);
+  if (first.lengths || second.lengths) both.lengths = join(lengths_of(first), lengths_of(second), first.source);
+  const auto add = [&](std::vector<std::string> Dataset::*member) {
+    const std::vector<std::string>&a = first.*member, &b = second.*member;
+    if (a.empty() && b.empty()) return;
+    (both.*member).resize(static_cast<std::size_t>(first.size()));  // "" where one has none
+    (both.*member).insert((both.*member).end(), b.begin(), b.end());
+    (both.*member).resize(static_cast<std::size_t>(both.size()));
+  };
+  add(&Dataset::names);
+  add(&Dataset::groups);
+  return both;
 }
 
 void match_classes(Dataset& data, const std::vector<std::string>& class_names) {

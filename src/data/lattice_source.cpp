@@ -2,16 +2,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <tuple>
 
-#include "epitaxy/data/csv.h"
 #include "epitaxy/data/idx.h"
 #include "epitaxy/data/image.h"
 #include "epitaxy/data/lattice.h"
 #include "epitaxy/data/split.h"
 #include "file.h"
+#include "simulator_keys.h"
 #include "source_kinds.h"
 
 namespace epitaxy {
@@ -20,43 +20,28 @@ namespace fs = std::filesystem;
 
 namespace {
 
-double number_of(std::string_view key, std::string_view value) {
-  const auto number = parse_number(value);
-  if (!number || !std::isfinite(*number)) reject("lattice: ", key, "=", value, " is not a number");
-  return *number;
-}
-
-std::int64_t whole_of(std::string_view key, std::string_view value) {
-  const double number = number_of(key, value);
-  if (number != std::floor(number) || std::fabs(number) > 9e15) reject("lattice: ", key, "=", value, " is not a whole number");
-  return static_cast<std::int64_t>(number);
-}
-
-void set_key(LatticeOptions& options, std::string_view key, std::string_view value) {
+void set_key(LatticeOptions& options, const SimulatorKeys& keys, std::string_view key, std::string_view value) {
+  const auto small = [&] { return static_cast<int>(std::clamp<std::int64_t>(keys.whole(key, value), -1, 1 << 20)); };
   if (key == "count") {
-    options.count = whole_of(key, value);
+    options.count = keys.whole(key, value);
   } else if (key == "size") {
-    options.size = static_cast<int>(std::clamp<std::int64_t>(whole_of(key, value), -1, 1 << 20));
+    options.size = small();
   } else if (key == "depth") {
-    options.depth = static_cast<int>(std::clamp<std::int64_t>(whole_of(key, value), -1, 1 << 20));
+    options.depth = small();
   } else if (key == "seed") {
-    const std::int64_t seed = whole_of(key, value);
-    if (seed < 0) reject("lattice: seed=", value, " is negative");
-    options.seed = static_cast<std::uint64_t>(seed);
+    options.seed = keys.seed(value);
   } else if (key == "margin") {
-    options.margin = number_of(key, value);
+    options.margin = keys.number(key, value);
   } else if (key == "spacing") {
-    const std::size_t dash = value.find('-', 1);
-    options.spacing_min = number_of(key, value.substr(0, dash));
-    options.spacing_max = dash == std::string_view::npos ? options.spacing_min : number_of(key, value.substr(dash + 1));
+    std::tie(options.spacing_min, options.spacing_max) = keys.range(key, value);
   } else if (key == "thermal") {
-    options.thermal = number_of(key, value);
+    options.thermal = keys.number(key, value);
   } else if (key == "vacancies") {
-    options.vacancies = number_of(key, value);
+    options.vacancies = keys.number(key, value);
   } else if (key == "blur") {
-    options.blur = number_of(key, value);
+    options.blur = keys.number(key, value);
   } else if (key == "noise") {
-    options.noise = number_of(key, value);
+    options.noise = keys.number(key, value);
   } else {
     reject("lattice: unknown key '", key, "'; known: count, size, depth, seed, margin, spacing, thermal, vacancies, blur, noise");
   }
@@ -124,17 +109,11 @@ void write_part(const LatticeOptions& options, const fs::path& folder, const std
 LatticeOptions parse_lattice(std::string_view spec) {
   LatticeOptions options;
   bool spacing_given = false;
-  require(spec == "lattice" || spec.starts_with("lattice:"), "'", spec, "' is not lattice:key=value,...");
-  spec.remove_prefix(std::min<std::size_t>(8, spec.size()));
-  while (!spec.empty()) {
-    const std::size_t comma = std::min(spec.find(','), spec.size());
-    const std::string_view item = spec.substr(0, comma);
-    const std::size_t equals = item.find('=');
-    if (equals == std::string_view::npos) reject("lattice: '", item, "' is not key=value");
-    set_key(options, item.substr(0, equals), item.substr(equals + 1));
-    spacing_given |= item.starts_with("spacing=");
-    spec.remove_prefix(std::min(comma + 1, spec.size()));
-  }
+  const SimulatorKeys keys("lattice");
+  keys.each(spec, [&](std::string_view key, std::string_view value) {
+    set_key(options, keys, key, value);
+    spacing_given |= key == "spacing";
+  });
   if (!spacing_given && options.size < 4 * options.spacing_max) {  // a small image keeps several cells
     options.spacing_max = std::max(3.0, options.size / 4.0);
     options.spacing_min = std::max(3.0, 0.7 * options.spacing_max);

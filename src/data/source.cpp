@@ -9,6 +9,7 @@
 #include "epitaxy/data/csv.h"
 #include "epitaxy/data/split.h"
 #include "file.h"
+#include "simulator_keys.h"
 #include "source_kinds.h"
 
 namespace epitaxy {
@@ -59,11 +60,14 @@ void set_labels(Dataset& data, const std::vector<std::int32_t>& labels, const st
     data.targets.as<float>()[i] = numbers ? static_cast<float>(values[static_cast<std::size_t>(labels[i])]) : static_cast<float>(labels[i]);
 }
 
+bool is_simulated(std::string_view data) { return names_simulator(data, "lattice") || names_simulator(data, "powder"); }
+
 namespace {
 
 std::unique_ptr<Source> open_source(const DataOptions& options) {
-  require(!options.data.empty(), "no data given: name a folder, a CSV or NPZ file or lattice:...");
-  if (options.data == "lattice" || options.data.starts_with("lattice:")) return open_lattice(options);
+  require(!options.data.empty(), "no data given: name a folder, a CSV or NPZ file, lattice:... or powder:...");
+  if (names_simulator(options.data, "lattice")) return open_lattice(options);
+  if (names_simulator(options.data, "powder")) return open_powder(options);
   std::error_code error;
   if (!fs::exists(options.data, error)) reject("'", options.data, "' does not exist; check the path");
   if (!fs::is_directory(options.data, error)) {
@@ -179,17 +183,31 @@ void note_empty_classes(const Dataset& train, std::vector<std::string>& notes) {
 
 namespace {
 
-/// A validation part of its own has items and targets like those of the training part.
-void match_training(Dataset& validation, const Dataset& train) {
-  const TensorSpec want{train.inputs.dtype(), train.inputs.shape().tail()},
-      got{validation.inputs.dtype(), validation.inputs.shape().tail()};
-  if (!(got == want)) reject("'", validation.source, "': validation items are ", got, ", training items ", want, "; make both alike");
+/// A part of its own has items and targets like those of the training part.
+void match_training(Dataset& part, const Dataset& train, std::string_view what) {
+  const TensorSpec want{train.inputs.dtype(), train.inputs.shape().tail()}, got{part.inputs.dtype(), part.inputs.shape().tail()};
+  if (!(got == want)) reject("'", part.source, "': ", what, " items are ", got, ", training items ", want, "; make both alike");
   const auto kind = [](const Dataset& data) {
     return data.task == Task::regression ? text("has ", data.targets.dim(1), " values an item") : std::string("has classes");
   };
-  if (kind(validation) != kind(train))
-    reject("'", validation.source, "': the validation part ", kind(validation), ", the training part ", kind(train), "; make both alike");
-  match_classes(validation, train.class_names);
+  if (kind(part) != kind(train))
+    reject("'", part.source, "': the ", what, " part ", kind(part), ", the training part ", kind(train), "; make both alike");
+  match_classes(part, train.class_names);
+}
+
+/// Items that are trained on and nothing else: no split takes validation or test items from them.
+void add_training(Parts& parts, const DataOptions& options) {
+  DataOptions extra = options;
+  if (is_simulated(options.extra_training)) extra = DataOptions{};
+  extra.data = options.extra_training;
+  const auto source = open_source(extra);
+  const char* part = source->has("all") ? "all" : "train";
+  if (!source->has(part)) reject("'", extra.data, "' has no training part (train)");
+  const Catalogue catalogue = source->open(part, parts.notes);
+  Dataset more = catalogue.read(everything(catalogue), parts.notes);
+  match_training(more, parts.train, "extra training");
+  parts.train = concatenate(parts.train, more);
+  parts.notes.push_back(text("extra training: ", more.size(), " items of ", extra.data));
 }
 
 }  // namespace
@@ -202,7 +220,7 @@ Parts open_training(const DataOptions& options) {
     parts.train = training.catalogue.read(training.items, parts.notes);
     const Catalogue validation = source->open("validation", parts.notes);
     parts.validation = validation.read(everything(validation), parts.notes);
-    match_training(parts.validation, parts.train);
+    match_training(parts.validation, parts.train, "validation");
     parts.notes.push_back(text("validation part: ", parts.validation.size(), " items of their own"));
   } else {
     const Split split = split_some(training.catalogue, training.items, options, SplitPurpose::validation);
@@ -213,6 +231,7 @@ Parts open_training(const DataOptions& options) {
                                                                  options.unshuffled_tail));
     }
   }
+  if (!options.extra_training.empty()) add_training(parts, options);
   note_empty_classes(parts.train, parts.notes);
   warn_of_leakage(parts.train, parts.notes);
   return parts;

@@ -32,6 +32,7 @@ std::unique_ptr<Source> find_image_folders(const DataOptions& options);
 std::unique_ptr<Source> find_tables(const DataOptions& options);  // a folder with <part>.csv, or a file
 std::unique_ptr<Source> find_arrays(const DataOptions& options);  // a folder with x.npy or x_<part>.npy, or an .npz file
 std::unique_ptr<Source> open_lattice(const DataOptions& options);
+std::unique_ptr<Source> open_powder(const DataOptions& options);
 
 /// The names a part may have on disk: {"validation", "val"}, {"test", "t10k"}, else the name itself.
 std::vector<std::string> aliases(std::string_view part);

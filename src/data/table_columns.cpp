@@ -7,9 +7,16 @@
 namespace epitaxy {
 
 std::string quoted(const std::vector<std::string>& names) {
+  constexpr std::size_t kMost = 32;
   std::string all;
-  for (const auto& name : names) all += (all.empty() ? "" : ", ") + name;
-  return all;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names.size() > kMost && i == 3) {
+      i = names.size() - 1;
+      all += ", ...";
+    }
+    all += (all.empty() ? "" : ", ") + names[i];
+  }
+  return names.size() > kMost ? text(all, " (", names.size(), ")") : all;
 }
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {

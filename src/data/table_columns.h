@@ -9,7 +9,7 @@
 
 namespace epitaxy {
 
-/// The names, separated by commas.
+/// The names, separated by commas; of more than 32 the first three, the last and how many there are.
 std::string quoted(const std::vector<std::string>& names);
 bool contains(const std::vector<std::string>& names, const std::string& name);
 /// Rejects a name that occurs twice; `what` it names is for the message.

@@ -100,8 +100,12 @@ std::vector<Setting> data_settings() {
   return {
       one(
           "data", group, "PATH",
-          "a folder of IDX files, of image folders or of tables, a CSV table, an NPZ file, or lattice:count=4000,size=64,...",
+          "a folder of IDX files, of image folders or of tables, a CSV table, an NPZ file, lattice:count=4000,size=64,... or "
+          "powder:count=4000,...",
           [](auto& c, const auto& v) { c.data.data = v; }, [](Config c) { return some(c.data.data); }),
+      one(
+          "extra-training", group, "PATH", "a table like the data, or a simulator: trained on, never validated or tested on",
+          [](auto& c, const auto& v) { c.data.extra_training = v; }, [](Config c) { return some(c.data.extra_training); }),
       {"target", group, "COLUMN,...", "tables: the target columns", Kind::list,
        [](auto& c, const Values& v) { c.data.target = trimmed(v); }, [](Config c) { return c.data.target; }},
       {"features", group, "COLUMN,...", "tables: the input columns; default: the numeric ones but targets and row numbers", Kind::list,

@@ -108,7 +108,7 @@ void check_probabilities(const TrainConfig& config, const Dataset& train) {
 
 /// Paths that still mean the same when the run is evaluated from another folder.
 std::string absolute(const std::string& data) {
-  if (data == "lattice" || data.starts_with("lattice:")) return data;
+  if (data.empty() || is_simulated(data)) return data;
   std::error_code error;
   const auto path = std::filesystem::absolute(data, error);
   return error ? data : path.lexically_normal().string();
@@ -160,7 +160,7 @@ std::string origin_of(const TrainConfig& config, const ModelCard& card, const Pa
   Checksum sum;
   sum.add(card.to_json());
   for (const auto& setting : settings()) {
-    if (setting.key == "data" || setting.key == "out" || may_change(setting.key)) continue;
+    if (setting.key == "data" || setting.key == "extra-training" || setting.key == "out" || may_change(setting.key)) continue;
     sum.add(setting.key);
     for (const auto& value : setting.get(config)) sum.add(value);
   }
@@ -190,7 +190,7 @@ struct Training {
 };
 
 Training::Training(const TrainConfig& config, const TrainObserver& watched) : observer(watched) {
-  if (config.data.data.empty()) reject("no data given: --data names a folder, a CSV table or lattice:...");
+  if (config.data.data.empty()) reject("no data given: --data names a folder, a CSV table, lattice:... or powder:...");
   const Device device = choose_device(config.device);
   set_threads(config.threads);
   parts = open_training(config.data);
@@ -202,6 +202,7 @@ Training::Training(const TrainConfig& config, const TrainObserver& watched) : ob
   result.config.device = name(device);
   if (!result.config.tune) result.config.tune = device.kind == DeviceKind::cuda;
   result.config.data.data = absolute(config.data.data);
+  result.config.data.extra_training = absolute(config.data.extra_training);
   check_augmentation(result.config.augmentation, parts.train, config.targets_invariant);
   check_stretch(config.stretch, parts.train, config.targets_invariant);
   check_probabilities(result.config, parts.train);

@@ -57,6 +57,29 @@ class Sequences : public Program {
   }
 };
 
+TEST_F(Sequences, SimulatedPowderPatterns) {
+  EXPECT_NE(done({"simulate", "powder:count=40,steps=64", "--out", "patterns.csv"}).find("40 patterns of 64 steps"), std::string::npos);
+  const std::vector<std::string> common{"--wide", "--target",  "class", "--model",  "xrdnet", "--epochs",
+                                        "2",      "--threads", "1",     "--device", "cpu"};
+  const auto with = [&](std::vector<std::string> head) {
+    head.insert(head.end(), common.begin(), common.end());
+    return head;
+  };
+  const std::string said =
+      done(with({"train", "--data", "patterns.csv", "--extra-training", "powder:count=30,steps=64,seed=2", "--out", "a"}));
+  EXPECT_NE(said.find("extra training: 30 items of powder:count=30"), std::string::npos) << said;
+  EXPECT_NE(said.find("training on 59 items, validating on 3"), std::string::npos) << said;
+  EXPECT_EQ(Json::parse(done({"evaluate", "--run", "a", "--json"}))["items"], 8);
+  refused(with({"train", "--data", "patterns.csv", "--extra-training", "powder:count=30", "--out", "b"}), 2,
+          {"extra training", "[320, 1]"});
+  refused(with({"train", "--data", "patterns.csv", "--extra-training", "none.csv", "--out", "b"}), 2, {"none.csv"});
+  refused({"train", "--resume", "a", "--extra-training", "powder:count=30,steps=64,seed=3", "--epochs", "3"}, 2, {"extra-training"});
+  refused({"simulate", "powder:count=40", "--out", "patterns.csv"}, 2, {"exists"});
+  refused({"simulate", "powder:count=40", "--out", "folder"}, 2, {".csv"});
+  refused({"simulate", "powder:count=40", "--format", "png", "--out", "x.csv"}, 2, {"--format"});
+  refused({"simulate", "powders:count=40", "--out", "x.csv"}, 2, {"powders"});
+}
+
 TEST_F(Sequences, TrainEvaluatePredict) {
   const std::string said = done(train("run", {"--epochs", "60", "--lr", "0.01"}));
   EXPECT_NE(said.find("windows of 5 steps"), std::string::npos) << said;

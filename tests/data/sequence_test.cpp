@@ -211,6 +211,15 @@ TEST(Sequence, WholeSequencesOfOtherPartsFitTheTraining) {
   EXPECT_TRUE(mentions(error_of([&] { open_part(options, "test"); }, Fault::usage), {"test.csv", "u c", "4 rows", "the 3 of", "--window"}));
 }
 
+TEST(Sequence, ManyStepsAreNamedInOneLine) {
+  const Folder folder;
+  std::string header = "label", row = "a";
+  for (int t = 0; t < 40; ++t) header += "," + std::to_string(t) + ".5", row += ",1";
+  const auto path = folder.write("w.csv", header + "\n" + row + "\n" + row + "\n");
+  const Parts parts = open_training({.data = path, .target = {"label"}, .validation_fraction = 0, .test_fraction = 0, .wide = true});
+  EXPECT_EQ(std::ranges::count(parts.notes, "features: 0.5, 1.5, 2.5, ..., 39.5 (40); target: label (classes)"), 1);
+}
+
 TEST(Sequence, WideTables) {
   const Folder folder;
   const auto path =

@@ -35,7 +35,7 @@ TEST(Config, SequencesAreReadAndWritten) {
   TrainConfig c;
   parse_config(
       "columns: [unit, cycle, s1]\nsplit-column: part\nsequence: unit\ntime: cycle\nwindow: 30\nstride: 2\npad: true\n"
-      "remaining-life: true\ntarget-cap: 125\ntest-targets: rul.txt\nwide: true\n",
+      "remaining-life: true\ntarget-cap: 125\ntest-targets: rul.txt\nwide: true\nextra-training: more.txt\n",
       "run.yaml", c);
   TrainConfig again;
   parse_config(to_yaml(c), "again.yaml", again);
@@ -48,6 +48,7 @@ TEST(Config, SequencesAreReadAndWritten) {
     EXPECT_EQ(data.stride, 2);
     EXPECT_EQ(data.target_cap, 125);
     EXPECT_EQ(data.test_targets, "rul.txt");
+    EXPECT_EQ(data.extra_training, "more.txt");
     EXPECT_TRUE(data.pad && data.remaining_life && data.wide);
   }
   EXPECT_NE(refusal("window: 0\n").find("window"), std::string::npos);

@@ -30,6 +30,9 @@ struct Dataset {
 /// The given items, in the given order (a copy). Rejects an index out of range.
 Dataset subset(const Dataset& data, std::span<const std::int64_t> items);
 
+/// The items of both, in order. Rejects items or targets of another kind, and classes that `first` does not know.
+Dataset concatenate(const Dataset& first, const Dataset& second);
+
 /// Renumbers labels so that they mean `class_names` (those a network was trained with). Rejects a class the network does not know.
 /// A regression is left alone.
 void match_classes(Dataset& data, const std::vector<std::string>& class_names);

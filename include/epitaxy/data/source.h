@@ -8,7 +8,7 @@
 //   a table                     file.csv (.tsv, .txt, each also .gz), split here or by a column of it; or a folder with train.csv, test.csv
 //                               and perhaps validation.csv or val.csv (also train_*.csv...: one table a part)
 //   arrays                      file.npz with x and y (split here) or x_train, y_train, x_test, y_test...; or a folder of such .npy files
-//   the simulator               lattice:count=4000,size=64,... (lattice.h), split here
+//   a simulator                 lattice:count=4000,size=64,... (lattice.h) or powder:count=4000,... (powder.h), split here
 // Class names are sorted as text (IDX: by number). A part on disk is used as it is; otherwise parts are split as split.h says.
 //
 // Sequences [N, T, F] come from
@@ -33,6 +33,7 @@ namespace epitaxy {
 
 struct DataOptions {
   std::string data{};                   // see above
+  std::string extra_training{};         // more of the kind, all of it trained on: a table or a simulator
   std::vector<std::string> target{};    // tables: the target columns (required, but for remaining_life)
   std::vector<std::string> features{};  // tables: the input columns; empty: numeric columns but those with another role, unnamed ones and
                                         // row numbers
@@ -62,6 +63,9 @@ struct Parts {
   Dataset train, validation;       // validation may be empty (size 0)
   std::vector<std::string> notes;  // what the user should know: columns used, possible leakage, how it was split
 };
+
+/// Whether `data` names a simulator, and nothing on disk.
+bool is_simulated(std::string_view data);
 
 /// Training and validation. Never opens a test file; of sources without a test part, test items are set aside first and not read.
 Parts open_training(const DataOptions& options);
