@@ -126,7 +126,8 @@ std::vector<Point> orbit(std::string_view group, const Point& site) {
 }
 
 std::span<const CubicStructure> cubic_structures(char lattice) {
-  constexpr Point o{0, 0, 0}, half{0.5, 0.5, 0.5}, quarter{0.25, 0.25, 0.25}, eighth{0.125, 0.125, 0.125}, edge{0.5, 0, 0}, face{0, 0.5, 0.5};
+  constexpr Point o{0, 0, 0}, half{0.5, 0.5, 0.5}, quarter{0.25, 0.25, 0.25}, eighth{0.125, 0.125, 0.125}, edge{0.5, 0, 0},
+      face{0, 0.5, 0.5};
   static const std::vector<CubicStructure> f{
       {"Cu A1", "Fm-3m", {o}},
       {"C (diamond) A4", "Fd-3m", {eighth}},
@@ -163,9 +164,7 @@ std::span<const CubicStructure> cubic_structures(char lattice) {
       {"Pu2C3 D5c", "I-43d", {{0.05, 0.05, 0.05}, {0.28, 0, 0.25}}},
       {"Cu15Si4 D86", "I-43d", {{0.375, 0, 0.25}, {0.208, 0.208, 0.208}, {0.12, 0.16, 0.96}}},
       {"Bi4Si3O12 (eulytine)", "I-43d", {{0.375, 0, 0.25}, {0.087, 0.087, 0.087}, {0.06, 0.133, 0.287}}},
-      {"Cu5Zn8 (gamma brass) D82",
-       "I-43m",
-       {{0.109, 0.109, 0.109}, {0.828, 0.828, 0.828}, {0.356, 0, 0}, {0.313, 0.313, 0.037}}},
+      {"Cu5Zn8 (gamma brass) D82", "I-43m", {{0.109, 0.109, 0.109}, {0.828, 0.828, 0.828}, {0.356, 0, 0}, {0.313, 0.313, 0.037}}},
       {"Cu12Sb4S13 (tetrahedrite)", "I-43m", {o, {0.25, 0.5, 0}, {0.215, 0, 0}, {0.268, 0.268, 0.268}, {0.115, 0.115, 0.362}}},
   };
   static const std::vector<CubicStructure> p{
