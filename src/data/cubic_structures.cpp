@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <tuple>
 
 #include "epitaxy/data/powder.h"
 #include "epitaxy/error.h"
@@ -17,7 +18,7 @@ using Point = std::array<double, 3>;
 struct Symmetry {
   std::array<std::array<int, 3>, 3> turn{};
   std::array<int, 3> shift{};
-  auto operator<=>(const Symmetry&) const = default;
+  bool operator<(const Symmetry& other) const { return std::tie(turn, shift) < std::tie(other.turn, other.shift); }
 };
 
 /// "-x+1/2,-y,z+1/2"
