@@ -94,7 +94,7 @@ std::vector<Device> devices() {
 }
 
 std::string why_absent(Device device) {
-  if (device.kind != DeviceKind::cuda) return {};
+  if (device.kind == DeviceKind::cpu) return {};
   try {
     backend_of(device);
     return {};
@@ -104,6 +104,7 @@ std::string why_absent(Device device) {
 }
 
 void skip_device(Device device, const std::string& why) {
+  if (device.kind != DeviceKind::cuda) return;
   const char* required = std::getenv("EPITAXY_REQUIRE_GPU");
   if (required && std::string_view(required) == "1") {
     ADD_FAILURE() << name(device) << " is required by EPITAXY_REQUIRE_GPU=1: " << why;

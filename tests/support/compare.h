@@ -15,7 +15,7 @@ namespace epitaxy::test {
 std::vector<Device> devices();
 /// Says why a device cannot be tested here ("no device: ..."), or "" where it can.
 std::string why_absent(Device device);
-/// Counts a case that a device could not run; the program's last line tells how many. A failure with EPITAXY_REQUIRE_GPU=1.
+/// Counts a case that cuda could not run; the program's last line tells how many. A failure with EPITAXY_REQUIRE_GPU=1.
 void skip_device(Device device, const std::string& why);
 
 /// Contents for a tensor. Every fill is seeded; 16-bit types get values that they hold exactly as rounded.
