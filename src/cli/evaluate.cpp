@@ -92,6 +92,7 @@ void run(const EvaluateCommand& command) {
   const auto model = open_run(command.run, run);
   DataOptions options = data_options(run);
   if (!command.data.empty()) options.data = command.data;
+  if (is_simulated(options.data)) options.features.clear(), options.wide = false;  // a simulator has no columns to choose
   if (command.target_cap) options.target_cap = *command.target_cap;
   Dataset data = open_part(options, command.split);
   require(data.size() > 0, "'", options.data, "' has no items in its ", command.split, " part");

@@ -107,7 +107,10 @@ DataOptions data_options(const Run& run) {
   DataOptions options = run.config.data;
   options.task = run.card.task;
   if (!run.card.feature_names.empty()) options.features = run.card.feature_names;
-  if (const Shape& input = run.card.model.input_shape(); input.rank() == 2) options.steps = input[0];
+  if (const Shape& input = run.card.model.input_shape(); input.rank() == 2) {
+    options.steps = input[0];
+    options.wide |= input[1] == 1 && options.features.size() > 1;  // a feature for each step
+  }
   return options;
 }
 

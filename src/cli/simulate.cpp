@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "cli/cli.h"
+#include "data/simulator_keys.h"
 #include "epitaxy/data/lattice.h"
 #include "epitaxy/data/powder.h"
 
@@ -39,8 +40,8 @@ void run_powder(const SimulateCommand& command) {
 }
 
 void run(const SimulateCommand& command) {
-  if (command.what.starts_with("powder")) return run_powder(command);
-  require(command.what == "lattice" || command.what.starts_with("lattice:"), "unknown simulator '", command.what,
+  if (names_simulator(command.what, "powder")) return run_powder(command);
+  require(names_simulator(command.what, "lattice"), "unknown simulator '", command.what,
           "': lattice:count=4000,size=64,... or powder:count=4000,steps=320,...");
   run_lattice(command);
 }

@@ -8,6 +8,7 @@
 
 #include "file.h"
 #include "gzip.h"
+#include "table_columns.h"
 
 namespace epitaxy {
 
@@ -110,10 +111,9 @@ char find_separator(std::string_view header) {
 std::size_t Table::column(std::string_view name) const {
   const auto found = std::find(columns.begin(), columns.end(), name);
   if (found == columns.end()) {
-    std::string known;
-    for (const auto& one : columns)
-      if (!one.empty()) known += (known.empty() ? "" : ", ") + one;
-    reject("'", path, "' has no column '", name, "'; it has ", known);
+    std::vector<std::string> known = columns;
+    std::erase(known, "");
+    reject("'", path, "' has no column '", name, "'; it has ", quoted(known));
   }
   if (std::find(found + 1, columns.end(), name) != columns.end()) reject("'", path, "' has two columns named '", name, "'; rename one");
   return static_cast<std::size_t>(found - columns.begin());

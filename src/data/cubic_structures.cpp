@@ -144,7 +144,7 @@ std::span<const CubicStructure> cubic_structures(char lattice) {
       {"Cr23C6 D84", "Fm-3m", {o, quarter, {0, 0.17, 0.17}, {0.382, 0.382, 0.382}, {0.275, 0, 0}}},
       {"Th6Mn23 D8a", "Fm-3m", {half, {0, 0.25, 0.25}, {0.203, 0, 0}, {0.178, 0.178, 0.178}, {0.378, 0.378, 0.378}}},
       {"Ca2Nb2O7 (pyrochlore) E81", "Fd-3m", {o, half, {0.375, 0.375, 0.375}, {0.325, 0.125, 0.125}}},
-      {"CTi2 E93", "Fd-3m", {o, half, {0.43, 0.125, 0.125}}},
+      {"Fe3W3C (eta carbide) E93", "Fd-3m", {o, half, {0.213, 0.213, 0.213}, {0.436, 0.125, 0.125}}},
       {"Al2MgO4 (spinel) H11", "Fd-3m", {eighth, half, {0.262, 0.262, 0.262}}},
       {"K2PtCl6 J11", "Fm-3m", {o, quarter, {0.24, 0, 0}}},
       {"Cu2MnAl L21", "Fm-3m", {o, quarter, half}},
@@ -180,7 +180,7 @@ std::span<const CubicStructure> cubic_structures(char lattice) {
       {"CaTiO3 (perovskite) E21", "Pm-3m", {o, half, face}},
       {"Cu3VS4 (sulvanite) H24", "P-43m", {o, edge, {0.237, 0.237, 0.237}}},
       {"Cu3Au L12", "Pm-3m", {o, face}},
-      {"Ba8Ga16Ge30 (clathrate I)", "Pm-3n", {o, {0.25, 0.5, 0}, {0.184, 0.184, 0.184}, {0, 0.308, 0.117}}},
+      {"Ba8Ga16Ge30 (clathrate I)", "Pm-3n", {o, {0.25, 0.5, 0}, {0.25, 0, 0.5}, {0.184, 0.184, 0.184}, {0, 0.308, 0.117}}},
   };
   require(lattice == 'F' || lattice == 'I' || lattice == 'P', "cubic_structures: lattice '", lattice, "' is not F, I or P");
   return lattice == 'F' ? f : lattice == 'I' ? i : p;

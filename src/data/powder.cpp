@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <locale>
 #include <map>
 #include <numbers>
+#include <sstream>
 
 #include "epitaxy/error.h"
 #include "epitaxy/philox.h"
@@ -49,8 +51,10 @@ struct Cell {
   }
 };
 
+double step_of(const PowderOptions& options) { return (options.to - options.from) / static_cast<double>(options.steps); }
+
 void paint(const PowderOptions& options, std::span<const PowderLine> lines, Random& random, float* pattern) {
-  const double step = (options.to - options.from) / static_cast<double>(options.steps);
+  const double step = step_of(options);
   const double width = random.uniform(options.width_min, options.width_max), reach = 1.5 * width;
   std::vector<double> sum(static_cast<std::size_t>(options.steps));
   for (const PowderLine& line : lines) {
@@ -81,10 +85,15 @@ void check_powder(const PowderOptions& o) {
   const auto in = [](double value, double low, double high) { return value >= low && value <= high; };
   require(o.count >= 1 && o.count <= 10000000, "powder: count=", o.count, " is outside 1..10^7");
   require(o.steps >= 16 && o.steps <= 65536, "powder: steps=", o.steps, " is outside 16..65536");
-  require(o.from >= 0 && o.from < o.to && o.to <= 160, "powder: range=", o.from, "-", o.to, " must ascend within 0..160 degrees");
+  require(o.from >= 0 && o.from < o.to && o.to <= 160, "powder: range=", o.from, "-", o.to,
+          " must be low-high, ascending within 0..160 degrees");
   require(in(o.wavelength, 0.1, 3), "powder: wavelength=", o.wavelength, " is outside 0.1..3 angstrom");
+  require(std::sin(o.to / 2 * kDegree) / o.wavelength <= 1.2, "powder: range and wavelength: sin(theta) / wavelength goes up to ",
+          std::sin(o.to / 2 * kDegree) / o.wavelength, " per angstrom; 1.2 is the most: end the range sooner or take a longer wavelength");
   require(o.width_min >= 0.01 && o.width_min <= o.width_max && o.width_max <= 5, "powder: width=", o.width_min, "-", o.width_max,
-          " must ascend within 0.01..5 degrees");
+          " must be low-high, ascending within 0.01..5 degrees");
+  require(o.width_min >= step_of(o) / 3, "powder: width=", o.width_min, ": a line would fall between steps of ", step_of(o),
+          " degrees; take at least a third of a step");
   require(in(o.texture, 0, 0.9), "powder: texture=", o.texture, " is outside 0..0.9");
   require(powder_classes(o).size() >= 2, "powder: F, I and P name fewer than two classes");
 }
@@ -123,10 +132,9 @@ std::vector<PowderLine> powder_lines(const PowderCrystal& crystal, double wavele
   return lines;
 }
 
-PowderCrystal powder_crystal(const PowderOptions& options, std::int64_t index) {
-  Random random(options.seed, RandomPurpose::simulate, kCrystalDraws, static_cast<std::uint32_t>(index));
-  const auto classes = powder_classes(options);
-  const auto lattices = lattices_of(options, classes[static_cast<std::size_t>(index) % classes.size()]);
+namespace {
+
+PowderCrystal draw_crystal(std::span<const char> lattices, Random& random) {
   const auto structures = cubic_structures(lattices[random.below(lattices.size())]);
   PowderCrystal crystal;
   crystal.structure = &structures[random.below(structures.size())];
@@ -143,18 +151,48 @@ PowderCrystal powder_crystal(const PowderOptions& options, std::int64_t index) {
   return crystal;
 }
 
+}  // namespace
+
+PowderCrystal powder_crystal(const PowderOptions& options, std::int64_t index) {
+  Random random(options.seed, RandomPurpose::simulate, kCrystalDraws, static_cast<std::uint32_t>(index));
+  const auto classes = powder_classes(options);
+  const auto lattices = lattices_of(options, classes[static_cast<std::size_t>(index) % classes.size()]);
+  constexpr int kTries = 1000;
+  for (int i = 0; i < kTries; ++i) {
+    const PowderCrystal crystal = draw_crystal(lattices, random);
+    const auto lines = powder_lines(crystal, options.wavelength, options.to);
+    if (!lines.empty() && lines.back().two_theta >= options.from) return crystal;
+  }
+  reject("powder: range=", options.from, "-", options.to, ": no crystal has a line there; take a wider range");
+}
+
+std::vector<std::string> powder_steps(const PowderOptions& options) {
+  std::vector<std::string> names;
+  std::ostringstream out;
+  out.imbue(std::locale::classic());
+  out.precision(10);
+  for (std::int64_t t = 0; t < options.steps; ++t) {
+    out.str("");
+    out << options.from + (static_cast<double>(t) + 0.5) * step_of(options);
+    names.push_back(out.str());
+  }
+  return names;
+}
+
 Dataset simulate_powder(const PowderOptions& options, std::span<const std::int64_t> items) {
   check_powder(options);
   const auto count = static_cast<std::int64_t>(items.size());
   Dataset data;
   data.source = text("powder:seed=", options.seed);
   data.class_names = powder_classes(options);
+  data.feature_names = powder_steps(options);
   data.inputs = allocate_host({DType::fp32, {count, options.steps, 1}}, "simulated patterns");
   data.targets = allocate_host({DType::int32, {count}}, "labels");
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t item = items[static_cast<std::size_t>(i)];
     require(item >= 0 && item < options.count, "powder: pattern ", item, " of ", options.count);
-    const auto lines = powder_lines(powder_crystal(options, item), options.wavelength, options.to);
+    const double reach = 1.5 * options.width_max;  // lines beyond the range whose flanks are within
+    const auto lines = powder_lines(powder_crystal(options, item), options.wavelength, options.to + reach);
     Random random(options.seed, RandomPurpose::simulate, kPatternDraws, static_cast<std::uint32_t>(item));
     paint(options, lines, random, data.inputs.as<float>() + i * options.steps);
     data.targets.as<std::int32_t>()[i] = static_cast<std::int32_t>(item % static_cast<std::int64_t>(data.class_names.size()));

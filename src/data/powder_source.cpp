@@ -4,6 +4,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "epitaxy/data/csv.h"
 #include "epitaxy/data/powder.h"
 #include "file.h"
 #include "simulator_keys.h"
@@ -12,6 +13,15 @@
 namespace epitaxy {
 
 namespace {
+
+/// Names that a table keeps as they are.
+void check_class(std::string_view lattice, std::string_view name) {
+  if (name.empty()) reject("powder: ", lattice, "= needs the name of a class, or - to leave the lattice out");
+  const bool odd = utf8_length(name) < name.size() || name.find('"') != std::string_view::npos || name.front() == ' ' ||
+                   name.back() == ' ' || std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < ' ' || c == 127; });
+  if (odd) reject("powder: ", lattice, "=: the name of a class is UTF-8 text without quotes, outer blanks and control characters");
+  if (parse_number(name)) reject("powder: ", lattice, "=", name, ": a number would be read as a value; name the class by a word");
+}
 
 void set_key(PowderOptions& options, const SimulatorKeys& keys, std::string_view key, std::string_view value) {
   if (key == "count") {
@@ -29,7 +39,7 @@ void set_key(PowderOptions& options, const SimulatorKeys& keys, std::string_view
   } else if (key == "seed") {
     options.seed = keys.seed(value);
   } else if (key == "F" || key == "I" || key == "P") {
-    if (value.empty()) reject("powder: ", key, "= needs the name of a class, or - to leave the lattice out");
+    check_class(key, value);
     options.names[key == "F" ? 0 : key == "I" ? 1 : 2] = value;
   } else {
     reject("powder: unknown key '", key, "'; known: count, steps, range, wavelength, width, texture, seed, F, I, P");
@@ -74,7 +84,13 @@ class PowderSource final : public Source {
 PowderOptions parse_powder(std::string_view text) {
   PowderOptions options;
   const SimulatorKeys keys("powder");
-  keys.each(text, [&](std::string_view key, std::string_view value) { set_key(options, keys, key, value); });
+  bool width_given = false;
+  keys.each(text, [&](std::string_view key, std::string_view value) {
+    set_key(options, keys, key, value);
+    width_given |= key == "width";
+  });
+  const double step = (options.to - options.from) / static_cast<double>(std::max<std::int64_t>(1, options.steps));
+  if (!width_given && step > options.width_min) options.width_min = step, options.width_max = 2 * step;  // coarse steps see every line
   check_powder(options);
   return options;
 }
@@ -85,10 +101,8 @@ void write_powder(const PowderOptions& options, const std::string& path) {
   const Dataset data = simulate_powder(options, all_items(options));
   std::ostringstream out;
   out.imbue(std::locale::classic());
-  out.precision(8);
   out << "class";
-  const double step = (options.to - options.from) / static_cast<double>(options.steps);
-  for (std::int64_t t = 0; t < options.steps; ++t) out << ',' << options.from + (static_cast<double>(t) + 0.5) * step;
+  for (const auto& step : data.feature_names) out << ',' << step;
   out << '\n';
   out.precision(6);
   const float* value = data.inputs.as<float>();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "epitaxy/data/csv.h"
 #include "epitaxy/error.h"
@@ -15,11 +16,13 @@ bool names_simulator(std::string_view data, std::string_view kind) {
 void SimulatorKeys::each(std::string_view text, const std::function<void(std::string_view, std::string_view)>& set) const {
   require(names_simulator(text, kind_), "'", text, "' is not ", kind_, ":key=value,...");
   text.remove_prefix(std::min(kind_.size() + 1, text.size()));
+  std::set<std::string_view> known;
   while (!text.empty()) {
     const std::size_t comma = std::min(text.find(','), text.size());
     const std::string_view item = text.substr(0, comma);
     const std::size_t equals = item.find('=');
     if (equals == std::string_view::npos) reject(kind_, ": '", item, "' is not key=value");
+    if (!known.insert(item.substr(0, equals)).second) reject(kind_, ": ", item.substr(0, equals), " is given twice; give it once");
     set(item.substr(0, equals), item.substr(equals + 1));
     text.remove_prefix(std::min(comma + 1, text.size()));
   }

@@ -5,8 +5,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <numeric>
+#include <set>
 
 #include "epitaxy/data/csv.h"
+#include "epitaxy/data/lattice.h"
+#include "epitaxy/data/powder.h"
 #include "epitaxy/data/split.h"
 #include "file.h"
 #include "simulator_keys.h"
@@ -183,6 +186,17 @@ void note_empty_classes(const Dataset& train, std::vector<std::string>& notes) {
 
 namespace {
 
+/// Steps that are named by where they are (2 theta, minutes) are in the same places.
+void match_steps(const Dataset& part, const Dataset& train, std::string_view what) {
+  if (part.feature_names.size() != train.feature_names.size()) return;
+  for (std::size_t i = 0; i < part.feature_names.size(); ++i) {
+    const auto got = parse_number(part.feature_names[i]), want = parse_number(train.feature_names[i]);
+    if (got && want && std::fabs(*got - *want) > 1e-6 * std::max({1.0, std::fabs(*got), std::fabs(*want)}))
+      reject("'", part.source, "': step ", i + 1, " of the ", what, " items is at ", part.feature_names[i], ", of the training items at ",
+             train.feature_names[i], "; make both alike");
+  }
+}
+
 /// A part of its own has items and targets like those of the training part.
 void match_training(Dataset& part, const Dataset& train, std::string_view what) {
   const TensorSpec want{train.inputs.dtype(), train.inputs.shape().tail()}, got{part.inputs.dtype(), part.inputs.shape().tail()};
@@ -192,22 +206,52 @@ void match_training(Dataset& part, const Dataset& train, std::string_view what) 
   };
   if (kind(part) != kind(train))
     reject("'", part.source, "': the ", what, " part ", kind(part), ", the training part ", kind(train), "; make both alike");
+  match_steps(part, train, what);
   match_classes(part, train.class_names);
 }
 
-/// Items that are trained on and nothing else: no split takes validation or test items from them.
-void add_training(Parts& parts, const DataOptions& options) {
+/// What the extra source is opened with: as the data are, its columns by name.
+DataOptions extra_options(const DataOptions& options, const Dataset& train) {
+  if (is_simulated(options.extra_training)) return {.data = options.extra_training};
   DataOptions extra = options;
-  if (is_simulated(options.extra_training)) extra = DataOptions{};
   extra.data = options.extra_training;
+  extra.test_targets.clear();
+  if (!train.feature_names.empty()) {
+    extra.features = train.feature_names;
+    extra.task = train.task;
+  }
+  if (train.inputs.shape().rank() == 3) extra.steps = train.inputs.dim(1);
+  if (!extra.split_column.empty() && !has_column(extra, extra.split_column)) extra.split_column.clear();
+  return extra;
+}
+
+/// The same patterns or images again, some of them held out?
+bool repeats(const std::string& data, const std::string& extra) {
+  if (is_simulated(data) != is_simulated(extra)) return false;
+  if (names_simulator(data, "powder") && names_simulator(extra, "powder")) return parse_powder(data).seed == parse_powder(extra).seed;
+  if (names_simulator(data, "lattice") && names_simulator(extra, "lattice")) return parse_lattice(data).seed == parse_lattice(extra).seed;
+  std::error_code error;
+  return !is_simulated(data) && fs::equivalent(data, extra, error);
+}
+
+/// Items that are trained on and nothing else: no split takes validation or test items from them. `held_out` are groups that are tested.
+void add_training(Parts& parts, const DataOptions& options, const std::set<std::string>& held_out) {
+  const DataOptions extra = extra_options(options, parts.train);
   const auto source = open_source(extra);
   const char* part = source->has("all") ? "all" : "train";
   if (!source->has(part)) reject("'", extra.data, "' has no training part (train)");
   const Catalogue catalogue = source->open(part, parts.notes);
   Dataset more = catalogue.read(everything(catalogue), parts.notes);
   match_training(more, parts.train, "extra training");
-  parts.train = concatenate(parts.train, more);
   parts.notes.push_back(text("extra training: ", more.size(), " items of ", extra.data));
+  if (part == std::string_view("all") && repeats(options.data, extra.data))
+    parts.notes.push_back(text("warning: ", extra.data, is_simulated(extra.data) ? " has the seed of the data" : " is the data again",
+                               ": what is held out for validation and test is trained on; name ",
+                               is_simulated(extra.data) ? "another seed" : "other data"));
+  const auto tested = std::count_if(more.groups.begin(), more.groups.end(), [&](const auto& group) { return held_out.contains(group); });
+  if (tested > 0)
+    parts.notes.push_back(text("warning: ", tested, " items of ", extra.data, " are of groups that are held out for validation or test"));
+  parts.train = concatenate(parts.train, more);
 }
 
 }  // namespace
@@ -231,7 +275,12 @@ Parts open_training(const DataOptions& options) {
                                                                  options.unshuffled_tail));
     }
   }
-  if (!options.extra_training.empty()) add_training(parts, options);
+  if (!options.extra_training.empty()) {
+    std::set<std::string> held_out(parts.validation.groups.begin(), parts.validation.groups.end());
+    for (const std::int64_t item : training.test)
+      if (!training.catalogue.groups.empty()) held_out.insert(training.catalogue.groups[static_cast<std::size_t>(item)]);
+    add_training(parts, options, held_out);
+  }
   note_empty_classes(parts.train, parts.notes);
   warn_of_leakage(parts.train, parts.notes);
   return parts;

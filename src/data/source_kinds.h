@@ -43,6 +43,9 @@ void reject_columns(const DataOptions& options);
 /// Gives labels their task: class names as they are, or values (names that are all numbers, else the labels) for a regression.
 void set_labels(Dataset& data, const std::vector<std::int32_t>& labels, const std::vector<std::string>& class_names, Task task);
 
+/// Whether the one table that options name has the column; true of what is no single table.
+bool has_column(const DataOptions& options, const std::string& name);
+
 /// The items of a table that options say: see open_unlabelled.
 Dataset read_table(const std::string& path, const DataOptions& options, std::int64_t every);
 

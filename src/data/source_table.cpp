@@ -289,6 +289,11 @@ std::unique_ptr<Source> find_tables(const DataOptions& options) {
   return is_table_name(options.data) ? std::make_unique<TableSource>(options, false) : nullptr;
 }
 
+bool has_column(const DataOptions& options, const std::string& name) {
+  if (!fs::is_regular_file(options.data) || !is_table_name(options.data)) return true;
+  return contains(read_csv(options.data, options.columns).columns, name);
+}
+
 Dataset read_table(const std::string& path, const DataOptions& options, std::int64_t every) {
   DataOptions wanted = options;
   if (every > 0) wanted.stride = every;

@@ -70,6 +70,10 @@ TEST_F(Sequences, SimulatedPowderPatterns) {
   EXPECT_NE(said.find("extra training: 30 items of powder:count=30"), std::string::npos) << said;
   EXPECT_NE(said.find("training on 59 items, validating on 3"), std::string::npos) << said;
   EXPECT_EQ(Json::parse(done({"evaluate", "--run", "a", "--json"}))["items"], 8);
+  done({"train", "--data", "powder:count=30,steps=64", "--model", "xrdnet", "--epochs", "1", "--threads", "1", "--device", "cpu", "--out",
+        "c"});
+  EXPECT_EQ(Json::parse(done({"evaluate", "--run", "c", "--json"}))["items"], 6);
+  EXPECT_EQ(Json::parse(done({"predict", "--run", "c", "patterns.csv", "--json"})).size(), 40u);
   refused(with({"train", "--data", "patterns.csv", "--extra-training", "powder:count=30", "--out", "b"}), 2,
           {"extra training", "[320, 1]"});
   refused(with({"train", "--data", "patterns.csv", "--extra-training", "none.csv", "--out", "b"}), 2, {"none.csv"});

@@ -66,6 +66,17 @@ TEST(Powder, StructuresHaveTheAtomsOfTheirFormulas) {
   EXPECT_EQ(atoms('I', "Mn2O3 (bixbyite) D53"), (Counts{8, 24, 48}));
   EXPECT_EQ(atoms('P', "Cr3Si A15"), (Counts{2, 6}));
   EXPECT_EQ(atoms('P', "FeSi B20"), (Counts{4, 4}));
+  const auto totals = [](char lattice) {
+    Counts counts;
+    for (const auto& one : cubic_structures(lattice)) {
+      counts.push_back(0);
+      for (const auto& site : one.sites) counts.back() += orbit(one.group, site).size();
+    }
+    return counts;
+  };
+  EXPECT_EQ(totals('F'), (Counts{4, 8, 8, 8, 16, 12, 12, 24, 24, 24, 52, 116, 116, 88, 112, 56, 36, 16, 40}));
+  EXPECT_EQ(totals('I'), (Counts{2, 58, 8, 10, 32, 34, 26, 40, 80, 160, 28, 40, 76, 76, 52, 58}));
+  EXPECT_EQ(totals('P'), (Counts{1, 8, 2, 8, 12, 6, 4, 7, 5, 8, 4, 54}));
   for (const char lattice : {'F', 'I', 'P'})
     for (const auto& one : cubic_structures(lattice)) EXPECT_EQ(one.group[0], lattice) << one.name;
 }
@@ -148,7 +159,7 @@ TEST(Powder, PatternsHaveTheirPeaksAndDependOnSeedAndNumberAlone) {
     const PowderCrystal crystal = powder_crystal(options, i);
     EXPECT_EQ(crystal.structure->group[0], "FIP"[i % 3]);
     EXPECT_EQ(*std::max_element(value, value + 800), 1);
-    const auto lines = powder_lines(crystal, options.wavelength, options.to);
+    const auto lines = powder_lines(crystal, options.wavelength, options.to + 0.45);
     for (std::int64_t t = 0; t < 800; ++t) {
       double near = 0;  // is there a line where there is intensity?
       for (const auto& line : lines)
@@ -165,7 +176,7 @@ TEST(Powder, PatternsHaveTheirPeaksAndDependOnSeedAndNumberAlone) {
 }
 
 TEST(Powder, OptionsAreReadAndChecked) {
-  const PowderOptions options = parse_powder("powder:count=7,steps=64,range=20-90,wavelength=0.709,width=0.1-0.2,I=BCC,F=FCC,P=-");
+  const PowderOptions options = parse_powder("powder:count=7,steps=700,range=20-90,wavelength=0.709,width=0.1-0.2,I=BCC,F=FCC,P=-");
   EXPECT_EQ(options.count, 7);
   EXPECT_EQ(options.from, 20);
   EXPECT_EQ(options.to, 90);
@@ -177,6 +188,14 @@ TEST(Powder, OptionsAreReadAndChecked) {
   EXPECT_NE(said("powder:steps=2").find("16..65536"), std::string::npos);
   EXPECT_NE(said("powder:F=a,I=a,P=-").find("fewer than two classes"), std::string::npos);
   EXPECT_NE(said("powder:F=").find("needs the name"), std::string::npos);
+  for (const char* name : {"\"a", "a\nb", " a", "a ", "\xff\xfe"})
+    EXPECT_NE(said(text("powder:F=", name)).find("UTF-8 text without quotes"), std::string::npos) << name;
+  EXPECT_NE(said("powder:F=1").find("read as a value"), std::string::npos);
+  EXPECT_NE(said("powder:count=2,count=3").find("count is given twice"), std::string::npos);
+  EXPECT_NE(said("powder:range=80").find("low-high"), std::string::npos);
+  EXPECT_NE(said("powder:width=0.05-0.1").find("between steps"), std::string::npos);
+  EXPECT_NE(said("powder:wavelength=0.2").find("1.2 is the most"), std::string::npos);
+  EXPECT_EQ(parse_powder("powder:steps=32").width_min, 2.5);  // coarse steps see every line
   EXPECT_NE(said("powderx").find("is not powder:"), std::string::npos);
 }
 
@@ -190,6 +209,61 @@ TEST(Powder, TheWrittenTableHoldsTheSource) {
   EXPECT_EQ(read.class_names, made.class_names);
   EXPECT_TRUE(std::ranges::equal(read.targets.span<std::int32_t>(), made.targets.span<std::int32_t>()));
   for (std::int64_t i = 0; i < made.inputs.count(); ++i) ASSERT_NEAR(read.inputs.as<float>()[i], made.inputs.as<float>()[i], 2e-6);
+}
+
+TEST(Powder, EveryPatternHasALine) {
+  const PowderOptions options = parse_powder("powder:count=60,steps=64,range=5-20");
+  const Dataset data = simulate_powder(options, first(60));
+  for (std::int64_t i = 0; i < 60; ++i) {
+    const float* pattern = data.inputs.as<float>() + i * 64;
+    EXPECT_EQ(*std::max_element(pattern, pattern + 64), 1) << i;
+  }
+  const auto nothing = parse_powder("powder:count=6,range=0-0.5");
+  EXPECT_NE(error_of([&] { simulate_powder(nothing, first(6)); }, Fault::usage).find("no crystal has a line there"), std::string::npos);
+}
+
+TEST(ExtraTraining, FindsColumnsByTheirNames) {
+  const Folder folder;
+  std::string rows = "c,mn,si,y\n", others = "si,mn,c,y\n", renamed = "c,mn,s,y\n";
+  for (int i = 0; i < 20; ++i) {
+    const int c = 3 * i, mn = 7 * i % 5, si = i % 3;
+    rows += text(c, ",", mn, ",", si, ",", 2 * c, "\n");
+    others += text(si, ",", mn, ",", c, ",", 2 * c, "\n");
+    renamed += text(c, ",", mn, ",", si, ",", 2 * c, "\n");
+  }
+  DataOptions options{.data = folder.write("a.csv", rows), .extra_training = folder.write("b.csv", others), .target = {"y"}};
+  const Parts parts = open_training(options);
+  const std::int64_t own = parts.train.size() - 20;
+  for (std::int64_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(parts.train.inputs.as<float>()[3 * (own + i)], 3 * i);
+    EXPECT_EQ(parts.train.inputs.as<float>()[3 * (own + i) + 2], i % 3);
+  }
+  options.extra_training = folder.write("c.csv", renamed);
+  EXPECT_NE(error_of([&] { open_training(options); }, Fault::usage).find("'si'"), std::string::npos);
+}
+
+TEST(ExtraTraining, SaysWhatIsHeldOutAndTrainedOn) {
+  const auto warned = [](const DataOptions& options) {
+    const Parts parts = open_training(options);
+    return std::ranges::count_if(
+        parts.notes, [](const std::string& note) { return note.starts_with("warning: ") && note.find("held out") < note.size(); });
+  };
+  EXPECT_EQ(warned({.data = "powder:count=40,steps=64", .extra_training = "powder:count=40,steps=64,seed=2"}), 0);
+  EXPECT_EQ(warned({.data = "powder:count=40,steps=64", .extra_training = "powder:count=20,steps=64"}), 1);
+  const Folder folder;
+  std::string rows = "x,y,unit\n", more = "x,y,unit\n";
+  for (int i = 0; i < 40; ++i) rows += text(i * i, ",", 3 * i, ",u", i / 4, "\n"), more += text(i * i, ",", i, ",v", i / 4, "\n");
+  const std::string own = folder.write("own.csv", rows);
+  EXPECT_EQ(warned({.data = own, .extra_training = own, .target = {"y"}, .group = "unit"}), 2);  // itself, and units that are tested
+  EXPECT_EQ(warned({.data = own, .extra_training = folder.write("more.csv", more), .target = {"y"}, .group = "unit"}), 0);
+}
+
+TEST(ExtraTraining, StepsAreInTheSamePlaces) {
+  const Folder folder;
+  write_powder(parse_powder("powder:count=30,steps=64"), folder.path("some.csv"));
+  DataOptions options{.data = folder.path("some.csv"), .extra_training = "powder:count=12,steps=64,range=20-90", .target = {"class"}};
+  options.wide = true;
+  EXPECT_NE(error_of([&] { open_training(options); }, Fault::usage).find("step 1 of the extra training items is at"), std::string::npos);
 }
 
 TEST(ExtraTraining, JoinsTheTrainingPartAlone) {
@@ -212,6 +286,8 @@ TEST(ExtraTraining, JoinsTheTrainingPartAlone) {
     EXPECT_EQ(both.train.names.size(), static_cast<std::size_t>(both.train.size()));
   }
   options.extra_training = folder.path("longer.csv");
+  EXPECT_NE(error_of([&] { open_training(options); }, Fault::usage).find("no column"), std::string::npos);
+  options.extra_training = "powder:count=12,steps=65";
   EXPECT_NE(error_of([&] { open_training(options); }, Fault::usage).find("extra training items are fp32 [65, 1]"), std::string::npos);
   options.extra_training = "powder:count=12,steps=64,F=cubic";
   EXPECT_NE(error_of([&] { open_training(options); }, Fault::usage).find("class 'cubic'"), std::string::npos);

@@ -6,9 +6,10 @@
 //
 // Lines. 2 theta = 2 asin(lambda sqrt(h^2 + k^2 + l^2) / 2a), intensity m |F|^2 (1 + cos^2 2 theta) / (sin^2 theta cos theta): the
 // multiplicity, the structure factor F = sum f exp(-B s^2) exp(2 pi i (hx + ky + lz)), and the Lorentz and polarisation factors of an
-// unpolarised beam (B. E. Warren, X-ray Diffraction, 1969, chapters 3 and 4). s = sin(theta) / lambda; f = Z / (1 + (s / 0.45)^2) is near
-// the tabulated factors of atoms of middle weight (10% for s below 0.5 per angstrom); B is uniform in [0.2, 1.5] square angstrom. Real
-// specimens are textured: each line is scaled by a factor uniform in [1 - texture, 1 + texture].
+// unpolarised beam (B. E. Warren, X-ray Diffraction, 1969, chapters 3 and 4). s = sin(theta) / lambda; f = Z / (1 + (s / 0.45)^2), a
+// simple form for all atoms: near the tabulated factors of iron and copper (10% for s below 0.5 per angstrom), too high for light atoms
+// (silicon 20%, oxygen 50% there) and too low for heavy ones (gold 25%). B is uniform in [0.2, 1.5] square angstrom. Real specimens are
+// textured: each line is scaled by a factor uniform in [1 - texture, 1 + texture]. A crystal without a line in the range is drawn again.
 //
 // Pattern. Step t of `steps` is at from + (t + 1/2) (to - from) / steps degrees. Lines are Gaussians of one full width at half maximum,
 // uniform in [width_min, width_max] degrees, cut off at 1.5 widths (0.2% of the peak). The highest value of a pattern is 1. No background,
@@ -73,12 +74,15 @@ PowderOptions parse_powder(std::string_view text);
 /// Rejects values out of range.
 void check_powder(const PowderOptions& options);
 
+/// The position of every step, degrees 2 theta.
+std::vector<std::string> powder_steps(const PowderOptions& options);
+
 /// Names of the classes, sorted.
 std::vector<std::string> powder_classes(const PowderOptions& options);
 
 PowderCrystal powder_crystal(const PowderOptions& options, std::int64_t index);
 
-/// The patterns of the given numbers: inputs fp32 [count, steps, 1].
+/// The patterns of the given numbers: inputs fp32 [count, steps, 1]; feature_names are the positions of the steps.
 Dataset simulate_powder(const PowderOptions& options, std::span<const std::int64_t> items);
 
 /// Writes a table, one pattern a row: its class, then the steps, named by their 2 theta.
