@@ -82,7 +82,6 @@ std::vector<std::tuple<Device, Case>> cases() {
       if (device.kind == DeviceKind::cpu && !EPITAXY_HAS_ONEDNN) continue;  // the reference against itself, for minutes
       result.emplace_back(device, Case{"resnet18", 2, 32, precision});
       result.emplace_back(device, Case{"unet", 1, 16, precision});
-      if (device.kind == DeviceKind::emulated) continue;  // many parameters to update, no kernel that the others lack
       result.emplace_back(device, Case{"resnet50", 2, 8, precision, true, 1});
       result.emplace_back(device, Case{"vgg", 1, 32, precision, true, 1});
 #endif
