@@ -34,7 +34,7 @@ SMALL = {
     "D": {"input": [16, 8], "batch": 8},
     "E": {"input": [32, 32, 1], "batch": 2, "width": 8},
     "F": {"input": [64, 64, 1], "batch": 4, "outputs": 10},
-    "resnet50": {"input": [32, 32, 1], "batch": 8, "outputs": 10},
+    "resnet50": {"input": [32, 32, 1], "batch": 2, "outputs": 10},
     "ebsdnet": {"input": [8, 8, 1], "batch": 4},
     "unet2048": {"input": [64, 64, 1], "batch": 1, "width": 8},
 }
