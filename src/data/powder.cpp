@@ -7,6 +7,7 @@
 #include <locale>
 #include <map>
 #include <numbers>
+#include <numeric>
 #include <sstream>
 
 #include "epitaxy/error.h"
@@ -51,10 +52,8 @@ struct Cell {
   }
 };
 
-double step_of(const PowderOptions& options) { return (options.to - options.from) / static_cast<double>(options.steps); }
-
 void paint(const PowderOptions& options, std::span<const PowderLine> lines, Random& random, float* pattern) {
-  const double step = step_of(options);
+  const double step = options.step();
   const double width = random.uniform(options.width_min, options.width_max), reach = 1.5 * width;
   std::vector<double> sum(static_cast<std::size_t>(options.steps));
   for (const PowderLine& line : lines) {
@@ -71,9 +70,9 @@ void paint(const PowderOptions& options, std::span<const PowderLine> lines, Rand
   std::transform(sum.begin(), sum.end(), pattern, [&](double value) { return top > 0 ? static_cast<float>(value / top) : 0.0f; });
 }
 
-/// The lattices of a class.
-std::vector<char> lattices_of(const PowderOptions& options, const std::string& name) {
-  std::vector<char> found;
+/// The letters of the lattices of a class.
+std::string lattices_of(const PowderOptions& options, const std::string& name) {
+  std::string found;
   for (std::size_t i = 0; i < kLattices.size(); ++i)
     if (options.names[i] == name) found.push_back(kLattices[i]);
   return found;
@@ -92,7 +91,7 @@ void check_powder(const PowderOptions& o) {
           std::sin(o.to / 2 * kDegree) / o.wavelength, " per angstrom; 1.2 is the most: end the range sooner or take a longer wavelength");
   require(o.width_min >= 0.01 && o.width_min <= o.width_max && o.width_max <= 5, "powder: width=", o.width_min, "-", o.width_max,
           " must be low-high, ascending within 0.01..5 degrees");
-  require(o.width_min >= step_of(o) / 3, "powder: width=", o.width_min, ": a line would fall between steps of ", step_of(o),
+  require(o.width_min >= o.step() / 3, "powder: width=", o.width_min, ": a line would fall between steps of ", o.step(),
           " degrees; take at least a third of a step");
   require(in(o.texture, 0, 0.9), "powder: texture=", o.texture, " is outside 0..0.9");
   require(powder_classes(o).size() >= 2, "powder: F, I and P name fewer than two classes");
@@ -121,7 +120,9 @@ std::vector<PowderLine> powder_lines(const PowderCrystal& crystal, double wavele
       }
   std::vector<PowderLine> lines;
   double strongest = 0;
+  const double all = std::accumulate(cell.electrons.begin(), cell.electrons.end(), 0.0);
   for (const auto& [square, sum] : squares) {
+    if (sum <= 1e-16 * all * all) continue;  // extinct: what rounding leaves
     const double theta = std::asin(std::min(1.0, std::sqrt(square) / edge)), s = std::sin(theta) / wavelength;
     const double factor = std::exp(-crystal.b * s * s) / (1 + s * s / (0.45 * 0.45));
     const double lorentz = (1 + std::pow(std::cos(2 * theta), 2)) / (std::pow(std::sin(theta), 2) * std::cos(theta));
@@ -134,7 +135,7 @@ std::vector<PowderLine> powder_lines(const PowderCrystal& crystal, double wavele
 
 namespace {
 
-PowderCrystal draw_crystal(std::span<const char> lattices, Random& random) {
+PowderCrystal draw_crystal(std::string_view lattices, Random& random) {
   const auto structures = cubic_structures(lattices[random.below(lattices.size())]);
   PowderCrystal crystal;
   crystal.structure = &structures[random.below(structures.size())];
@@ -151,20 +152,30 @@ PowderCrystal draw_crystal(std::span<const char> lattices, Random& random) {
   return crystal;
 }
 
-}  // namespace
+struct Specimen {
+  PowderCrystal crystal;
+  std::vector<PowderLine> lines;  // up to the last one whose flank reaches into the range
+};
 
-PowderCrystal powder_crystal(const PowderOptions& options, std::int64_t index) {
+/// The crystal of a pattern: the first drawn with a line in the range.
+Specimen draw_specimen(const PowderOptions& options, std::int64_t index) {
   Random random(options.seed, RandomPurpose::simulate, kCrystalDraws, static_cast<std::uint32_t>(index));
   const auto classes = powder_classes(options);
   const auto lattices = lattices_of(options, classes[static_cast<std::size_t>(index) % classes.size()]);
+  const auto inside = [&](const PowderLine& line) { return line.two_theta >= options.from && line.two_theta <= options.to; };
   constexpr int kTries = 1000;
   for (int i = 0; i < kTries; ++i) {
-    const PowderCrystal crystal = draw_crystal(lattices, random);
-    const auto lines = powder_lines(crystal, options.wavelength, options.to);
-    if (!lines.empty() && lines.back().two_theta >= options.from) return crystal;
+    Specimen drawn;
+    drawn.crystal = draw_crystal(lattices, random);
+    drawn.lines = powder_lines(drawn.crystal, options.wavelength, options.to + 1.5 * options.width_max);
+    if (std::any_of(drawn.lines.begin(), drawn.lines.end(), inside)) return drawn;
   }
   reject("powder: range=", options.from, "-", options.to, ": no crystal has a line there; take a wider range");
 }
+
+}  // namespace
+
+PowderCrystal powder_crystal(const PowderOptions& options, std::int64_t index) { return draw_specimen(options, index).crystal; }
 
 std::vector<std::string> powder_steps(const PowderOptions& options) {
   std::vector<std::string> names;
@@ -173,7 +184,7 @@ std::vector<std::string> powder_steps(const PowderOptions& options) {
   out.precision(10);
   for (std::int64_t t = 0; t < options.steps; ++t) {
     out.str("");
-    out << options.from + (static_cast<double>(t) + 0.5) * step_of(options);
+    out << options.from + (static_cast<double>(t) + 0.5) * options.step();
     names.push_back(out.str());
   }
   return names;
@@ -191,8 +202,7 @@ Dataset simulate_powder(const PowderOptions& options, std::span<const std::int64
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t item = items[static_cast<std::size_t>(i)];
     require(item >= 0 && item < options.count, "powder: pattern ", item, " of ", options.count);
-    const double reach = 1.5 * options.width_max;  // lines beyond the range whose flanks are within
-    const auto lines = powder_lines(powder_crystal(options, item), options.wavelength, options.to + reach);
+    const auto lines = draw_specimen(options, item).lines;
     Random random(options.seed, RandomPurpose::simulate, kPatternDraws, static_cast<std::uint32_t>(item));
     paint(options, lines, random, data.inputs.as<float>() + i * options.steps);
     data.targets.as<std::int32_t>()[i] = static_cast<std::int32_t>(item % static_cast<std::int64_t>(data.class_names.size()));

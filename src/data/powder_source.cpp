@@ -89,8 +89,10 @@ PowderOptions parse_powder(std::string_view text) {
     set_key(options, keys, key, value);
     width_given |= key == "width";
   });
-  const double step = (options.to - options.from) / static_cast<double>(std::max<std::int64_t>(1, options.steps));
-  if (!width_given && step > options.width_min) options.width_min = step, options.width_max = 2 * step;  // coarse steps see every line
+  if (!width_given && options.step() > options.width_min) {  // coarse steps see every line
+    options.width_min = options.step();
+    options.width_max = 2 * options.step();
+  }
   check_powder(options);
   return options;
 }

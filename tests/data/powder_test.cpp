@@ -129,6 +129,7 @@ TEST(Powder, StructureFactorsAreThoseOfTheTextbook) {
             (std::vector<int>{4, 8, 12, 16, 20, 24}));
   EXPECT_EQ(squares_of(powder_lines({&structure('F', "C (diamond) A4"), {14}, 5.431, 0.5}, lambda, 100)),
             (std::vector<int>{3, 8, 11, 16, 19, 24, 27}));
+  EXPECT_TRUE(powder_lines({&structure('F', "C (diamond) A4"), {14}, 5.431, 0.5}, lambda, 25).empty());  // before 111 all are extinct
   EXPECT_EQ(squares_of(powder_lines({&structure('P', "CsCl B2"), {55, 17}, 4.12, 1}, lambda, 55)), (std::vector<int>{1, 2, 3, 4, 5, 6}));
 }
 

@@ -60,11 +60,13 @@ struct PowderOptions {
   std::int64_t count = 4000;                 // 1..10^7
   std::int64_t steps = 320;                  // 16..65536
   double from = 0, to = 80;                  // degrees 2 theta, 0 <= from < to <= 160
-  double wavelength = 1.5418;                // angstrom, 0.1..3; copper K alpha
+  double wavelength = 1.5418;                // angstrom, 0.1..3, with sin(theta) / lambda at most 1.2; copper K alpha
   double width_min = 0.25, width_max = 0.5;  // degrees, 0.01..5
   double texture = 0.15;                     // 0..0.9
   std::uint64_t seed = 1;
   std::array<std::string, 3> names{"F", "I", "P"};  // the class of each lattice, in this order; "-" leaves a lattice out
+
+  double step() const { return (to - from) / static_cast<double>(steps); }  // degrees
 };
 
 /// "powder:count=4000,steps=320,range=0-80,wavelength=1.5418,width=0.25-0.5,texture=0.15,seed=1,F=F,I=I,P=P"; every key may be left out.
