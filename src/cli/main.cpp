@@ -21,7 +21,7 @@ int report(std::string message, int code) {
 }
 
 /// OpenMP threads that wait for one another spin for a millisecond by default. Where another program keeps a core busy they spin in the way
-/// of the thread they wait for, and a training is not twice but fifteen times slower; some microseconds are as good on a quiet machine.
+/// of the thread they wait for, and a training can be fifteen times slower; some microseconds are as good on a quiet machine.
 /// libgomp reads its environment before main, so the program starts itself again; where that fails it goes on as it is.
 void wait_briefly(char** arguments) {
   for (const char* name : {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})

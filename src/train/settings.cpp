@@ -104,7 +104,7 @@ std::vector<Setting> data_settings() {
           "powder:count=4000,...",
           [](auto& c, const auto& v) { c.data.data = v; }, [](Config c) { return some(c.data.data); }),
       one(
-          "extra-training", group, "PATH", "a table like the data, or a simulator: trained on, never validated or tested on",
+          "extra-training", group, "PATH", "more data of the kind, or a simulator: trained on, never validated or tested on",
           [](auto& c, const auto& v) { c.data.extra_training = v; }, [](Config c) { return some(c.data.extra_training); }),
       {"target", group, "COLUMN,...", "tables: the target columns", Kind::list,
        [](auto& c, const Values& v) { c.data.target = trimmed(v); }, [](Config c) { return c.data.target; }},

@@ -30,7 +30,7 @@ struct Dataset {
 /// The given items, in the given order (a copy). Rejects an index out of range.
 Dataset subset(const Dataset& data, std::span<const std::int64_t> items);
 
-/// The items of both, in order. Rejects items or targets of another kind, and classes that `first` does not know.
+/// The items of both, in order. Rejects items, targets or class names of another kind: see match_classes.
 Dataset concatenate(const Dataset& first, const Dataset& second);
 
 /// Renumbers labels so that they mean `class_names` (those a network was trained with). Rejects a class the network does not know.

@@ -33,7 +33,7 @@ namespace epitaxy {
 
 struct DataOptions {
   std::string data{};                   // see above
-  std::string extra_training{};         // more of the kind, all of it trained on: a table or a simulator
+  std::string extra_training{};         // more of the kind, never validated or tested on; of parts on disk, train
   std::vector<std::string> target{};    // tables: the target columns (required, but for remaining_life)
   std::vector<std::string> features{};  // tables: the input columns; empty: numeric columns but those with another role, unnamed ones and
                                         // row numbers
